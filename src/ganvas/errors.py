@@ -1,0 +1,60 @@
+"""What can go wrong for a user, as one tree of exceptions. Each carries the exit code of the command line.
+
+    GanvasError
+    ├── UsageError      2   a flag, name or combination that makes no sense
+    ├── DataError       2   a file, folder, archive or array that cannot be used
+    ├── RunError        2   a run folder that does not fit what was asked of it
+    ├── MissingWeights  2   a published weight file that is not at hand
+    ├── Diverged        3   training left the finite numbers
+    └── Damaged         4   a checkpoint or file is damaged beyond use
+
+A message is one sentence: what, where, what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class GanvasError(Exception):
+    """Anything a user can cause and mend."""
+
+    exit_code = 2
+
+
+class UsageError(GanvasError):
+    """A flag, a name or a combination of them that makes no sense."""
+
+
+class DataError(GanvasError):
+    """A file, folder, archive or array that cannot be used as data."""
+
+
+class RunError(GanvasError):
+    """A run folder that does not fit what was asked of it."""
+
+
+class MissingWeights(GanvasError):  # noqa: N818 - it names what is missing
+    """A published weight file that is not at hand; says what, where from and where to put it."""
+
+
+class Diverged(GanvasError):  # noqa: N818 - a state, named as users say it
+    """Training left the finite numbers; says which player, step and terms, and the last good checkpoint."""
+
+    exit_code = 3
+
+
+class Damaged(GanvasError):  # noqa: N818 - a state, named as users say it
+    """A checkpoint or file is damaged beyond use."""
+
+    exit_code = 4
+
+
+def nearest(word: str, names: Iterable[str]) -> str:
+    """A clause that helps with a misspelt name: the nearest one if any is near, and the whole choice if it is short."""
+    names = list(names)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}?" if close else ""
+    choice = f"one of: {', '.join(names)}" if 0 < len(names) <= 30 else ""
+    return " ".join(part for part in (hint, f"({choice})" if hint and choice else choice) if part)

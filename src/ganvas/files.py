@@ -1,0 +1,82 @@
+"""Files that are there whole or not at all, and where the cache lies."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """The folder of stores and fetched files: ``$GANVAS_CACHE``, else the user's cache folder."""
+    if named := os.environ.get("GANVAS_CACHE"):
+        return Path(named)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("ganvas"))
+
+
+def _beside(path: Path) -> Path:
+    """A free name in the same folder (so that a rename is atomic), ending alike (so that writers know the format)."""
+    return path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
+
+
+def _sync(path: Path) -> None:
+    """Flushes a file or a folder's entries to the disk; a file system that cannot sync folders is left alone."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        if path.is_file():
+            raise
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yields a name beside ``path`` to write to; renamed over ``path`` when the block ends well, removed when it fails."""
+    part = _beside(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield part
+        _sync(part)
+        os.replace(part, path)
+        _sync(path.parent)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yields a new folder beside ``path`` to fill; it takes the place of ``path`` when the block ends well."""
+    part = _beside(path)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        for file in part.rglob("*"):
+            _sync(file)
+        _sync(part)
+        if path.exists():  # a folder cannot be renamed over a full one: the old one steps aside first
+            old = _beside(path)
+            os.replace(path, old)
+            os.replace(part, path)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.replace(part, path)
+        _sync(path.parent)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256 as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

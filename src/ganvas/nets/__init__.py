@@ -1,0 +1,1 @@
+"""nn.Module classes only: a net knows no loss."""

@@ -1,0 +1,1 @@
+"""Shared exact maths and pictures."""

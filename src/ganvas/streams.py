@@ -1,0 +1,34 @@
+"""One stream of random numbers for each purpose, step and index: no state of a generator is ever saved."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+
+
+class Purpose(IntEnum):
+    """What a stream is for. Never 0 and never renumbered: SeedSequence pads with zeros, and runs must resume."""
+
+    NOISE = 1  # a round's latent noise
+    DROPOUT = 2  # the global generator during a round
+    VALID_NOISE = 3
+    VALID_DROPOUT = 4
+    WEIGHTS = 5  # initial weights
+    ORDER = 6  # the permutation of an epoch
+    FLIP = 7
+    SPLIT = 8  # who is held out
+    SOURCE = 9  # synthetic data and random crops
+    SAMPLE = 10  # z of sample i, in verbs
+    POSTERIOR = 11  # what a reconstruction draws, in verbs (AVAE's xi)
+    METRIC = 12  # subsets that a metric draws
+    CLASSIFIER = 13  # training of fd-digits' classifier
+
+
+def stream(seed: int, step: int, purpose: Purpose, index: int = 0) -> int:
+    """A 63-bit seed for one stream, the same on every machine, for ever.
+
+    Always four numbers: SeedSequence pads with zeros, so tuples of different length can collide.
+    """
+    sequence = np.random.SeedSequence((seed, step, int(purpose), index))
+    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))

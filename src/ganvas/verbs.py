@@ -1,0 +1,71 @@
+"""What a system can do: a Protocol a verb. A verb exists for a system if, and only if, its class has the method.
+
+In every verb row i depends on ``(seed, first + i)`` alone and noise is drawn on the CPU, so that the same picture comes
+at any batch size and on any device, to rounding. Images are float32 [N, C, H, W] in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:  # the command line reads this file and must not wait for torch
+    from torch import Tensor
+
+
+@runtime_checkable
+class Samples(Protocol):
+    """Draws from the model's distribution."""
+
+    def sample(
+        self, n: int, *, seed: int = 0, first: int = 0, truncation: float | None = None, label: int | None = None
+    ) -> Tensor:
+        """Rows ``first .. first + n - 1`` of the endless series of samples of ``seed``; of class ``label`` if given."""
+
+
+@runtime_checkable
+class Encodes(Protocol):
+    """Maps data to its code."""
+
+    def encode(self, x: Tensor, *, label: Tensor | None = None) -> Tensor:
+        """The code of each row, [N, Z]; the posterior mean where there is a posterior."""
+
+
+@runtime_checkable
+class Decodes(Protocol):
+    """Maps codes to data, and has a prior to draw codes from: what interpolation and traversal need."""
+
+    def prior(self, n: int, *, seed: int = 0, first: int = 0, truncation: float | None = None) -> Tensor:
+        """Codes [n, Z] from the prior, rows ``first ..`` of the series of ``seed``."""
+
+    def decode(self, z: Tensor, *, seed: int = 0, first: int = 0, label: int | None = None) -> Tensor:
+        """The data of each code."""
+
+
+@runtime_checkable
+class Reconstructs(Protocol):
+    """Passes data through its code and back."""
+
+    def reconstruct(self, x: Tensor, *, seed: int = 0, first: int = 0, label: Tensor | None = None) -> Tensor:
+        """The reconstruction of each row, by the posterior mean."""
+
+
+@runtime_checkable
+class Bounds(Protocol):
+    """Bounds the likelihood of data."""
+
+    def elbo(self, x: Tensor, *, seed: int = 0, label: Tensor | None = None) -> dict[str, Tensor]:
+        """The evidence lower bound of each row and its parts, in nats: ``elbo``, ``reconstruction``, ``kl``, each [N]."""
+
+
+VERBS: dict[str, type] = {
+    "sample": Samples,
+    "encode": Encodes,
+    "decode": Decodes,
+    "reconstruct": Reconstructs,
+    "elbo": Bounds,
+}
+
+
+def verbs_of(system: object) -> tuple[str, ...]:
+    """The verbs of a system, given as its class or an instance, in the order of ``VERBS``."""
+    return tuple(name for name in VERBS if callable(getattr(system, name, None)))

@@ -1,0 +1,28 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data and feature weights beside a checkout; tests that need it skip where it is absent."""
+    folder = Path(__file__).resolve().parents[2] / "shared"
+    if not (folder / "weights").is_dir():
+        pytest.skip(f"needs the folder of real data and weights beside the checkout ({folder.name}/), which is absent")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder of the tests' own, shared by the whole session, so that nothing leaks to or from the user's."""
+    folder = tmp_path_factory.getbasetemp() / "cache"
+    monkeypatch.setenv("GANVAS_CACHE", str(folder))
+    monkeypatch.delenv("GANVAS_WEIGHTS", raising=False)
+    return folder

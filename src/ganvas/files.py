@@ -42,7 +42,7 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yields a name beside ``path`` to write to; renamed over ``path`` when the block ends well, removed when it fails."""
+    """Yields a name beside ``path`` to write to; renamed over ``path`` if the block ends well, else removed."""
     part = _beside(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -120,8 +120,8 @@ class Game(nn.Module):
     def now(self, value: Callable[[Clock], float]) -> Tensor:
         """A number that varies in time, as a scalar on the device that persists between rounds.
 
-        The engine turns all dials before a round starts, so that a captured graph sees the new value. Rounds must ask in
-        the same order every time, outside branches.
+        The engine turns all dials before a round starts, so that a captured graph sees the new value. Rounds must ask
+        in the same order every time, outside branches.
         """
         if self._turned == len(self.dials):
             device = next(self.parameters()).device
@@ -196,8 +196,8 @@ def noise(
 ) -> Tensor:
     """Standard normal noise [n, dims] for verbs, float32 on the CPU; row i depends on (seed, first + i) alone.
 
-    With ``truncation`` T > 0 the normal is truncated to [-T, T] (Brock et al. 2019, 1809.11096, section 3.1), by the inverse
-    of its distribution function, so that a row stays a pure function of its seed.
+    With ``truncation`` T > 0 the normal is truncated to [-T, T] (Brock et al. 2019, 1809.11096, section 3.1), by the
+    inverse of its distribution function, so that a row stays a pure function of its seed.
     """
     rows = torch.empty(n, dims)
     generator = torch.Generator()

@@ -21,7 +21,9 @@ class KerasAdam(torch.optim.Adam):
     from the device.
     """
 
-    def __init__(self, params: list[nn.Parameter], lr: float | torch.Tensor, betas: tuple[float, float], eps: float) -> None:
+    def __init__(
+        self, params: list[nn.Parameter], lr: float | torch.Tensor, betas: tuple[float, float], eps: float
+    ) -> None:
         super().__init__(params, lr=lr, betas=betas, eps=eps, fused=True)
         for group in self.param_groups:
             group["keras_eps"], group["t"] = eps, 0

@@ -54,7 +54,7 @@ class Bounds(Protocol):
     """Bounds the likelihood of data."""
 
     def elbo(self, x: Tensor, *, seed: int = 0, label: Tensor | None = None) -> dict[str, Tensor]:
-        """The evidence lower bound of each row and its parts, in nats: ``elbo``, ``reconstruction``, ``kl``, each [N]."""
+        """Each row's evidence lower bound and its parts, in nats: ``elbo``, ``reconstruction``, ``kl``, each [N]."""
 
 
 VERBS: dict[str, type] = {

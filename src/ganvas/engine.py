@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ganvas import parallel
-from ganvas.game import Clock, Game, Move, Player, Seat, Turn
+from ganvas.game import Clock, Game, Move, Player, Seat, Turn, wide
 from ganvas.streams import Purpose, stream
 
 Batch = Mapping[str, Tensor]
@@ -35,6 +36,33 @@ class _Purse:
     broke: Tensor
 
 
+@contextmanager
+def _ruled() -> Iterator[None]:
+    """Puts autograd's complaints about a graph that outlived its turn into the words of the game."""
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error)
+        if "modified by an inplace operation" in text or "backward through the graph a second time" in text:
+            raise RuleError(
+                "a graph serves one turn, but this one was walked after a player of an earlier turn had moved or "
+                "freed it: yield the moves together as a tuple, or run the forward pass again after the yield"
+            ) from error
+        if "element 0 of tensors does not require grad" in text:
+            raise RuleError("a move's loss depends on no weight at all") from error
+        raise
+
+
+def _reseed(device: torch.device, seed: int) -> None:
+    """Seeds the global generators of the CPU and of ``device``. (`torch.manual_seed` looks for every other device too,
+    and formats the stack for those not in use: 0.1 ms.)"""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index].manual_seed(seed)
+    elif device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)
+
+
 class Engine:
     """Plays the rounds of one game.
 
@@ -42,8 +70,6 @@ class Engine:
     precision: autocast to this dtype (None: as the weights are). compile: the nets' ``forward``.
     steps_per_epoch, total_steps: what schedules read off the clock.
     """
-
-    averaged: Game  # a Game of the averaged weights, sharing the nets that nobody averages
 
     def __init__(
         self,
@@ -63,17 +89,13 @@ class Engine:
         parallel.broadcast([*game.parameters(), *game.buffers()])
         self.purses = {name: self._purse(name, player) for name, player in game.players().items()}
         self._by_player = {id(purse.player): purse for purse in self.purses.values()}
+        self._modules = list(game.modules())
         self._generators = [torch.Generator(self.device) for _ in range(shares)]
         parameters = inspect.signature(game.round).parameters.values()
         self._takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
         self._fields = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
-        self.averaged = self._copy()
-        self._averages = [
-            (float(player.ema), net, twin)
-            for name, player in game.players().items()
-            if player.ema is not None
-            for net, twin in zip(player.nets, self.averaged.players()[name].nets, strict=True)
-        ]
+        self._averaged = self._copy()
+        self._averages = self._pair()
         self._blends = {decay: torch.zeros((), device=self.device) for decay, _, _ in self._averages}
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, float] = {}
@@ -97,10 +119,32 @@ class Engine:
             for net in player.nets
             for module in net.modules()
         }
-        shared = {id(m): m for m in self.game.modules() if not any(id(inner) in averaged for inner in m.modules())}
-        shared.pop(id(self.game), None)
-        twin: Game = copy.deepcopy(self.game, dict(shared))
-        return twin.eval()
+        shared: dict[int, Any] = {}
+        for module in self.game.modules():
+            if id(module) in averaged:
+                continue
+            for tensor in [*module.parameters(recurse=False), *module.buffers(recurse=False)]:
+                shared[id(tensor)] = tensor
+            if module is not self.game and not any(id(inner) in averaged for inner in module.modules()):
+                shared[id(module)] = module
+        twin: Game = copy.deepcopy(self.game, shared)
+        return twin
+
+    def _pair(self) -> list[tuple[float, nn.Module, nn.Module]]:
+        """Decay, net and its average, for every averaged net: once, though several players may hold it."""
+        pairs: dict[int, tuple[float, nn.Module, nn.Module]] = {}
+        for name, player in self.game.players().items():
+            if player.ema is not None:
+                for net, twin in zip(player.nets, self._averaged.players()[name].nets, strict=True):
+                    pair = pairs.setdefault(id(net), (player.ema, net, twin))
+                    if pair[0] != player.ema:
+                        raise RuleError(f"{name} averages a net by {player.ema} that another player averages by {pair[0]}")
+        return list(pairs.values())
+
+    @property
+    def averaged(self) -> Game:
+        """A Game of the averaged weights, ready for its verbs: in eval mode (the next step returns what is shared)."""
+        return self._averaged.eval()
 
     # ---- one batch ---------------------------------------------------------------------------------------------------
     def step(self, batch: Batch) -> list[tuple[str, ...]]:
@@ -108,6 +152,8 @@ class Engine:
 
         Raises RuleError when the round breaks a rule.
         """
+        if not all(module.training for module in self._modules):  # the average shares nets, and its verbs want them so
+            self.game.train()
         rounds = self._open(batch, None)
         played: list[tuple[str, ...]] = []
         while True:
@@ -150,7 +196,7 @@ class Engine:
         dropout, noise = (
             (Purpose.DROPOUT, Purpose.NOISE) if valid is None else (Purpose.VALID_DROPOUT, Purpose.VALID_NOISE)
         )
-        torch.manual_seed(stream(self.seed, step, dropout, index * world + rank))
+        _reseed(self.device, stream(self.seed, step, dropout, index * world + rank))
         seed = stream(self.seed, step, noise, index)
         self.game.open(self.clock)
         rounds = []
@@ -165,10 +211,8 @@ class Engine:
         self.game.seat, self.game.notes = seat, {}
         # autocast is left again before anyone moves: its cache of cast weights would go stale
         with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
-            try:
+            with _ruled():
                 turn = next(round_, None)
-            except RuntimeError as error:
-                raise self._ruled(error) from error
         for name, value in self.game.notes.items():
             self._log(prefix + name, value)
         return (turn,) if isinstance(turn, Move) else turn
@@ -182,28 +226,13 @@ class Engine:
             for p, g in zip(purse.weights, gathered[purse.name], strict=True):
                 p.grad = g
         loss = move.loss() if self.shares == 1 else move.loss() / self.shares
-        try:
+        with _ruled():
             torch.autograd.backward(loss, inputs=purse.weights, retain_graph=not last)
-        except RuntimeError as error:
-            raise self._ruled(error) from error
         gathered[purse.name] = grads = [p.grad for p in purse.weights]
         for p in purse.weights:
             p.grad = None
         if all(g is None for g in grads):
             raise RuleError(f"no weight of {purse.name} is reached by its terms {list(move.terms)}")
-
-    @staticmethod
-    def _ruled(error: RuntimeError) -> RuntimeError:
-        """Autograd's complaint about a graph that outlived its turn, in the words of the game."""
-        text = str(error)
-        if "modified by an inplace operation" in text or "backward through the graph a second time" in text:
-            return RuleError(
-                "a graph serves one turn, but this one was walked after a player of an earlier turn had moved or "
-                "freed it: yield the moves together as a tuple, or run the forward pass again after the yield"
-            )
-        if "does not require grad" in text:
-            return RuleError("a move's loss depends on no weight at all")
-        return error
 
     def _move(self, purse: _Purse, grads: Grads) -> None:
         """Averages over ranks, logs the norm, clips, and steps at the learning rate of the clock."""
@@ -248,8 +277,10 @@ class Engine:
     def _log(self, key: str, value: Tensor, *, whole: bool = False) -> None:
         """Adds a share's value (or the whole batch's) to the mean that the next tick reports."""
         weight = 1.0 if whole else 1 / self.shares
-        value = value.detach() if weight == 1 else value.detach() * weight
-        self._sums[key] = self._sums[key] + value if key in self._sums else value
+        value = wide(value.detach())  # a sum of many bf16 numbers would be worth nothing
+        if weight != 1:
+            value = value * weight
+        self._sums[key] = self._sums[key] + value if key in self._sums else value.clone()  # it may be a dial
         self._counts[key] = self._counts.get(key, 0.0) + weight
 
     def tick(self) -> dict[str, float]:
@@ -279,7 +310,7 @@ class Engine:
         weights = self.game.state_dict()
         return {
             "weights": weights,
-            "average": self.averaged.state_dict(),
+            "average": self._averaged.state_dict(),
             "memory": {name: buffer for name, buffer in self.game.named_buffers() if name not in weights},
             "state": {
                 "step": self.clock.step,
@@ -304,7 +335,7 @@ class Engine:
             for theirs, ours in zip(twin.buffers(), net.buffers(), strict=True):
                 theirs.copy_(ours)
         raw = {id(p) for p in self.game.parameters()}
-        for name, p in self.averaged.named_parameters():
+        for name, p in self._averaged.named_parameters():
             if id(p) not in raw:
                 p.copy_(saved["average"][name])
         state = saved["state"]

@@ -97,7 +97,7 @@ class Game(nn.Module):
         self.notes: dict[str, Tensor] = {}
         self.asked: list[tuple[Callable[[Clock], bool], bool]] = []  # what the round branched on: keys a captured graph
         self.dials: list[tuple[Tensor, Callable[[Clock], float]]] = []  # scalars that vary in time
-        self._turned = 0
+        self._turned: dict[int, int] = {}  # how many of them each share has asked for, by its first row
 
     def round(self, *args: Any, **batch: Any) -> Iterator[Turn]:
         """One training step. A subclass names the batch fields it plays with; ``**batch`` takes them all."""
@@ -123,16 +123,16 @@ class Game(nn.Module):
         The engine turns all dials before a round starts, so that a captured graph sees the new value. Rounds must ask
         in the same order every time, outside branches.
         """
-        if self._turned == len(self.dials):
-            device = next(self.parameters()).device
-            self.dials.append((torch.full((), value(self.clock), device=device), value))
-        dial, _ = self.dials[self._turned]
-        self._turned += 1
-        return dial
+        turned = self._turned.get(self.seat.first, 0)
+        if turned == len(self.dials):
+            weight = next(self.parameters())
+            self.dials.append((torch.full((), value(self.clock), dtype=weight.dtype, device=weight.device), value))
+        self._turned[self.seat.first] = turned + 1
+        return self.dials[turned][0]
 
     def open(self, clock: Clock) -> None:
         """The engine's call before a round: sets the clock and turns the dials to it."""
-        self.clock, self.asked, self._turned = clock, [], 0
+        self.clock, self.asked, self._turned = clock, [], {}
         for dial, value in self.dials:
             dial.fill_(value(clock))
 

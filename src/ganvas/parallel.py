@@ -51,6 +51,7 @@ def average(tensors: Sequence[Tensor]) -> None:
             t.copy_(mean.view(t.shape))
 
 
+@torch.no_grad()
 def broadcast(tensors: Sequence[Tensor]) -> None:
     """Replaces each tensor by rank 0's."""
     if world() == 1:

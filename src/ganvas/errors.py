@@ -6,7 +6,8 @@
     ├── RunError        2   a run folder that does not fit what was asked of it
     ├── MissingWeights  2   a published weight file that is not at hand
     ├── Diverged        3   training left the finite numbers
-    └── Damaged         4   a checkpoint or file is damaged beyond use
+    ├── Damaged         4   a checkpoint or file is damaged beyond use
+    └── Stopped     128+N   signal N asked training to stop, and the checkpoint is saved
 
 A message is one sentence: what, where, what to do.
 """
@@ -14,7 +15,9 @@ A message is one sentence: what, where, what to do.
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class GanvasError(Exception):
@@ -49,6 +52,15 @@ class Damaged(GanvasError):  # noqa: N818 - a state, named as users say it
     """A checkpoint or file is damaged beyond use."""
 
     exit_code = 4
+
+
+class Stopped(GanvasError):  # noqa: N818 - a state, named as users say it
+    """A signal asked training to stop; the checkpoint is saved and named."""
+
+    def __init__(self, number: int, checkpoint: Path) -> None:
+        name = signal.Signals(number).name
+        super().__init__(f"Stopped by {name}; saved {checkpoint}; the same command goes on from there.")
+        self.exit_code, self.checkpoint = 128 + number, checkpoint
 
 
 def nearest(word: str, names: Iterable[str]) -> str:

@@ -69,7 +69,9 @@ def register(config: type[Any], presets: Presets) -> Callable[[type[Game]], type
 
 def names() -> list[str]:
     """The names of all systems, read off the files: nothing is imported."""
-    return sorted(info.name.replace("_", "-") for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_"))
+    return sorted(
+        info.name.replace("_", "-") for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_")
+    )
 
 
 def system(name: str) -> System:

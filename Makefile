@@ -1,0 +1,50 @@
+# `make demo` and `make test` need Python >= 3.11 with venv, and nothing else. Both install into .venv.
+#
+#   PYTHON       the interpreter to make .venv with
+#   TORCH_INDEX  an index for torch alone, for machines whose usual index offers only a CUDA build:
+#                make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test test-slow check format clean
+
+demo: .venv/demo
+	$(BIN)/ganvas train avae --data digits --preset small --out demo/avae-digits
+	$(BIN)/ganvas evaluate demo/avae-digits --metrics mse,psnr,ssim,fd-digits
+	$(BIN)/ganvas report demo/avae-digits
+
+test: check
+	$(BIN)/python -m pytest
+
+test-slow: .venv/test
+	$(BIN)/python -m pytest -m slow
+
+check: .venv/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.venv/torch: constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Ganvas needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv .venv
+	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	@touch $@
+
+.venv/demo: .venv/torch pyproject.toml
+	$(PIP) --editable .
+	@touch $@
+
+.venv/test: .venv/torch pyproject.toml
+	$(PIP) --editable '.[test]'
+	@touch $@ .venv/demo
+
+clean:
+	rm -rf .venv demo build src/*.egg-info

@@ -9,12 +9,14 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ganvas.engine import Engine
 from ganvas.game import Clock, Game, Player, Turn, exactly, frozen, minimise, wide
@@ -149,7 +151,8 @@ class Penalised(Toy):
 
     def round(self, image: Tensor) -> Iterator[Turn]:
         fake = self.G(self.normal(len(image), Z))
-        between = torch.lerp(image, fake.detach(), self.uniform(len(image), 1, 1, 1))
+        part = self.uniform(len(image), 1, 1, 1)
+        between = part * image + (1 - part) * fake.detach()
         yield minimise(
             self.critic,
             real=-self.D(image).mean(),
@@ -293,7 +296,7 @@ ROWS = 8
 def build(make: Callable[[], Game], dtype: torch.dtype = torch.float32, *, weights: int = 0, **settings: Any) -> Engine:
     """An engine over a new game; ``weights`` seeds its initial weights."""
     torch.manual_seed(weights)
-    return Engine(make().to(dtype), **{"steps_per_epoch": 3, "total_steps": 20, "seed": 5} | settings)
+    return Engine(make().to(dtype=dtype), **{"steps_per_epoch": 3, "total_steps": 20, "seed": 5} | settings)
 
 
 def batch(
@@ -343,8 +346,22 @@ def no_yield_inside_with(function: Callable[..., Any]) -> bool:
     return not any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in inside)
 
 
-def fake_tensors() -> AbstractContextManager[Any]:
-    """Tensors without values inside: whatever waits for a value raises."""
-    from torch._subclasses.fake_tensor import FakeTensorMode
+def _fake_copy(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
+    """A deep copy that has no values to copy (PyTorch's own would read those of a fake tensor)."""
+    if id(tensor) not in memo:
+        empty = torch.empty_like(tensor)
+        memo[id(tensor)] = nn.Parameter(empty) if isinstance(tensor, nn.Parameter) else empty
+    found: Tensor = memo[id(tensor)]
+    return found
 
-    return FakeTensorMode(allow_non_fake_inputs=True)
+
+@contextmanager
+def fake_tensors() -> Iterator[None]:
+    """Tensors without values inside: whatever waits for a value raises. Nets stay in the layout and dtype that they are
+    made in, for fake weights cannot be swapped."""
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.object(nn.Module, "to", lambda net, **_: net))
+        stack.enter_context(mock.patch.object(nn.Parameter, "__deepcopy__", _fake_copy))
+        stack.enter_context(mock.patch.object(Tensor, "__deepcopy__", _fake_copy))
+        stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
+        yield

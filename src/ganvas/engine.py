@@ -93,7 +93,7 @@ class Engine:
         self._generators = [torch.Generator(self.device) for _ in range(shares)]
         parameters = inspect.signature(game.round).parameters.values()
         self._takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
-        self._fields = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
+        self._fields = {p.name: p.default is p.empty for p in parameters if p.kind is not p.VAR_KEYWORD}
         self._averaged = self._copy()
         self._averages = self._pair()
         self._blends = {decay: torch.zeros((), device=self.device) for decay, _, _ in self._averages}
@@ -109,6 +109,12 @@ class Engine:
         optimiser = player.recipe(weights)
         rates = [float(group["lr"]) for group in optimiser.param_groups]
         return _Purse(name, player, weights, optimiser, rates, torch.full((), -1.0, device=self.device))
+
+    def _purse_of(self, move: Move) -> _Purse:
+        try:
+            return self._by_player[id(move.player)]
+        except KeyError:
+            raise RuleError(f"a move of a player that is no attribute of the game: {list(move.terms)}") from None
 
     def _copy(self) -> Game:
         """A deep copy of the game that shares every net without an averaged module in it."""
@@ -161,7 +167,7 @@ class Engine:
             turns: list[tuple[str, ...] | None] = []
             for seat, round_ in rounds:  # each share goes backward before the next goes forward: the memory of one
                 turn = self._advance(seat, round_)
-                turns.append(None if turn is None else tuple(self._by_player[id(move.player)].name for move in turn))
+                turns.append(None if turn is None else tuple(self._purse_of(move).name for move in turn))
                 for i, move in enumerate(turn or (), start=1):
                     self._backward(move, gathered, last=i == len(turn or ()))
             if any(turn != turns[0] for turn in turns):
@@ -179,14 +185,18 @@ class Engine:
     def evaluate(self, batch: Batch, index: int) -> None:
         """The same round with nobody moving, on validation batch ``index``; its terms are logged under ``valid/``."""
         self.game.eval()
-        for seat, round_ in self._open(batch, index):
-            while turn := self._advance(seat, round_, "valid/"):
-                for move in turn:
-                    self._log_terms(move, "valid/")
-        self.game.train()
+        try:
+            for seat, round_ in self._open(batch, index):
+                while turn := self._advance(seat, round_, "valid/"):
+                    for move in turn:
+                        self._log_terms(move, "valid/")
+        finally:
+            self.game.train()
 
     def _open(self, batch: Batch, valid: int | None) -> list[tuple[Seat, Iterator[Turn]]]:
         """Opens the round once a share; seeds its noise and the global generator."""
+        if missing := [name for name, needed in self._fields.items() if needed and name not in batch]:
+            raise RuleError(f"the round plays with {', '.join(missing)}, but the batch has only {', '.join(batch)}")
         batch = {name: v for name, v in batch.items() if self._takes_all or name in self._fields}
         rows, rank, world = len(next(iter(batch.values()))), parallel.rank(), parallel.world()
         count, odd = divmod(rows, self.shares)
@@ -220,7 +230,7 @@ class Engine:
     def _backward(self, move: Move, gathered: dict[str, Grads], *, last: bool) -> None:
         """Adds the move's gradient to its player's purse. ``.grad`` is lent to one player at a time, so that players
         who share a net stay apart."""
-        purse = self._by_player[id(move.player)]
+        purse = self._purse_of(move)
         self._log_terms(move, "")
         if purse.name in gathered:
             for p, g in zip(purse.weights, gathered[purse.name], strict=True):
@@ -270,7 +280,7 @@ class Engine:
 
     # ---- logs: on the device until the tick --------------------------------------------------------------------------
     def _log_terms(self, move: Move, prefix: str) -> None:
-        name = self._by_player[id(move.player)].name
+        name = self._purse_of(move).name
         for key, term in move.terms.items():
             self._log(f"{prefix}{name}/{key}", term if isinstance(term, Tensor) else term[1])
 
@@ -340,7 +350,10 @@ class Engine:
                 p.copy_(saved["average"][name])
         state = saved["state"]
         for name, purse in self.purses.items():
+            rates = [group["lr"] for group in purse.optimiser.param_groups]
             purse.optimiser.load_state_dict(state["optimisers"][name])
+            for group, rate in zip(purse.optimiser.param_groups, rates, strict=True):
+                group["lr"] = rate  # its own scalar again, which the next move fills
         self._sums = {key: value.to(self.device) for key, value in state["sums"].items()}
         self._counts = dict(state["counts"])
         self.clock = replace(self.clock, step=state["step"])

@@ -77,7 +77,14 @@ Turn = Move | tuple[Move, ...]
 
 
 def minimise(player: Player, /, **terms: Term) -> Move:
-    """A move of ``player``; the names of the terms become log keys, plot legends and table columns."""
+    """A move of ``player``; the names of the terms become log keys, plot legends and table columns.
+
+    Raises ValueError for a term that is not one number: a mean over the batch was forgotten.
+    """
+    for name, term in terms.items():
+        value = term if isinstance(term, Tensor) else term[1]
+        if value.ndim:
+            raise ValueError(f"the term {name} must be one number, not of shape {tuple(value.shape)}: take its mean")
     return Move(player, terms)
 
 

@@ -1,0 +1,159 @@
+"""Distances between images and their counterparts: MSE, MAE, PSNR, SSIM, in float64, per image, then averaged."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from ganvas.errors import DataError
+from ganvas.metrics.figure import Figure
+from ganvas.metrics.moments import Moments, double
+
+
+class PairMetric(ABC):
+    """A metric of image pairs: `update` with batches, then read the `figure`."""
+
+    compares: ClassVar[Literal["pairs"]] = "pairs"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._moments = Moments()
+        self._shape: torch.Size | None = None
+
+    def update(self, x: Tensor, y: Tensor) -> None:
+        """Adds pairs of images [B, C, H, W] in [-1, 1], floating point. Raises DataError where they do not pair."""
+        if x.shape != y.shape or x.ndim != 4 or not x.numel():
+            raise DataError(
+                f"{self.name} compares images with their counterparts, [B, C, H, W] each, and these are "
+                f"{list(x.shape)} and {list(y.shape)}."
+            )
+        self._shape = x.shape[1:]
+        with torch.inference_mode():
+            self._moments.update(self.measure(x, y))
+
+    def figure(self) -> Figure:
+        """The mean over all pairs so far. Raises DataError if there were none."""
+        if self._shape is None:
+            raise DataError(f"{self.name} has no pairs of images to measure.")
+        moments = self._moments
+        mean, std = moments.mean.tolist(), moments.covariance.diagonal().sqrt().tolist()
+        deviation = std[0] if math.isfinite(std[0]) else None
+        return Figure(mean[0], deviation, moments.n, self.recipe(self._shape), self.parts(mean))
+
+    @abstractmethod
+    def measure(self, x: Tensor, y: Tensor) -> Tensor:
+        """[B, K] of pairs: the value in column 0, and whatever `parts` needs the means of."""
+
+    @abstractmethod
+    def recipe(self, shape: torch.Size) -> dict[str, Any]:
+        """How images of shape (C, H, W) are measured."""
+
+    def parts(self, mean: list[float]) -> Mapping[str, float]:
+        """Further numbers, from the means [K] of what `measure` returns."""
+        return {}
+
+
+class MSE(PairMetric):
+    """Mean over pixels and channels of (x - y)^2, pixels in [-1, 1]."""
+
+    def measure(self, x: Tensor, y: Tensor) -> Tensor:
+        return (double(x) - double(y)).square().mean((1, 2, 3))[:, None]
+
+    def recipe(self, shape: torch.Size) -> dict[str, Any]:
+        return {"range": [-1, 1], "mean": "pixels, channels, images"}
+
+
+class MAE(PairMetric):
+    """Mean over pixels and channels of |x - y|, pixels in [-1, 1]."""
+
+    def measure(self, x: Tensor, y: Tensor) -> Tensor:
+        return (double(x) - double(y)).abs().mean((1, 2, 3))[:, None]
+
+    def recipe(self, shape: torch.Size) -> dict[str, Any]:
+        return {"range": [-1, 1], "mean": "pixels, channels, images"}
+
+
+class PSNR(PairMetric):
+    """10 log10(L^2 / MSE) in dB with L = 2, the width of [-1, 1] (the same as 255 over 0..255); mean over images.
+
+    A pair without any difference is infinitely good, and so is then the mean (``null`` in JSON); ``identical`` counts
+    such pairs. ``pooled`` is the PSNR of the mean MSE, which some libraries call PSNR.
+    """
+
+    def measure(self, x: Tensor, y: Tensor) -> Tensor:
+        mse = (double(x) - double(y)).square().mean((1, 2, 3))
+        return torch.stack([10 * torch.log10(4 / mse), mse, (mse == 0).to(mse.dtype)], 1)
+
+    def recipe(self, shape: torch.Size) -> dict[str, Any]:
+        return {"range": [-1, 1], "peak": 2, "channels": "all", "border": 0, "mean": "PSNR of each image"}
+
+    def parts(self, mean: list[float]) -> Mapping[str, float]:
+        _, mse, identical = mean
+        return {
+            "pooled": 10 * math.log10(4 / mse) if mse else math.inf,
+            "identical": round(identical * self._moments.n),
+        }
+
+
+class SSIM(PairMetric):
+    """Structural similarity (Wang et al. 2004, equations 12 to 14), each channel by itself, then the mean.
+
+    11x11 Gaussian window of sigma 1.5, valid positions only, K1 = 0.01, K2 = 0.03, on pixels in [0, 1] with L = 1 (as
+    on 0..255 with L = 255: SSIM is not invariant to a shift). Images under 11 pixels get the largest odd window that
+    fits, and the recipe says so.
+    """
+
+    WINDOW, SIGMA, K1, K2 = 11, 1.5, 0.01, 0.03
+
+    def measure(self, x: Tensor, y: Tensor) -> Tensor:
+        x, y = (double(x) + 1) / 2, (double(y) + 1) / 2
+        window = self._window(x.shape[1:])
+        rows, columns = _filter(x.shape[2], window, self.SIGMA, x), _filter(x.shape[3], window, self.SIGMA, x)
+
+        def blur(image: Tensor) -> Tensor:
+            return rows @ image @ columns.T
+
+        mu_x, mu_y = blur(x), blur(y)
+        var_x, var_y = blur(x * x) - mu_x * mu_x, blur(y * y) - mu_y * mu_y
+        covariance = blur(x * y) - mu_x * mu_y
+        c1, c2 = self.K1**2, self.K2**2
+        luminance = (2 * mu_x * mu_y + c1) / (mu_x * mu_x + mu_y * mu_y + c1)
+        structure = (2 * covariance + c2) / (var_x + var_y + c2)
+        return (luminance * structure).mean((1, 2, 3))[:, None]
+
+    def _window(self, shape: torch.Size) -> int:
+        """The side of the window: 11, or the largest odd number that fits the image."""
+        side = min(self.WINDOW, shape[1], shape[2])
+        return side - 1 + side % 2
+
+    def recipe(self, shape: torch.Size) -> dict[str, Any]:
+        window = self._window(shape)
+        recipe = {
+            "range": [0, 1],
+            "window": f"{window}x{window} Gaussian, sigma {self.SIGMA}",
+            "k1": self.K1,
+            "k2": self.K2,
+            "region": "valid",
+            "mean": "channels, positions, images",
+        }
+        if window < self.WINDOW:
+            recipe["warning"] = f"images of {shape[2]}x{shape[1]} do not hold the paper's 11x11 window"
+        return recipe
+
+
+def _filter(side: int, window: int, sigma: float, like: Tensor) -> Tensor:
+    """The valid Gaussian filter of a line of pixels as a banded matrix [side - window + 1, side].
+
+    As matrices the filter runs at full speed in float64, where convolutions have no fast kernel.
+    """
+    offsets = torch.arange(window, dtype=like.dtype, device=like.device) - window // 2
+    weights = torch.exp(-(offsets**2) / (2 * sigma**2))
+    band = torch.zeros(side - window + 1, side, dtype=like.dtype, device=like.device)
+    for i in range(window):
+        band.diagonal(i).fill_(weights[i] / weights.sum())
+    return band

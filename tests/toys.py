@@ -83,7 +83,7 @@ class Encoder(nn.Module):
 
 
 class Pool(nn.Module):
-    """The images of the last round, half of which a critic sees again: memory, hence a non-persistent buffer."""
+    """The images of the last round, of which a critic sees something again: memory, hence a non-persistent buffer."""
 
     images: Tensor
 
@@ -94,8 +94,9 @@ class Pool(nn.Module):
     def forward(self, x: Tensor, coin: Tensor) -> Tensor:  # coin [B] in [0, 1): drawn by the game
         if not self.training:
             return x
-        shown = torch.where(coin.view(-1, 1, 1, 1) < 0.5, self.images[: len(x)], x.detach())
-        self.images[: len(x)].copy_(x.detach())
+        x, part = x.detach(), coin.view(-1, 1, 1, 1)
+        shown = part * self.images[: len(x)] + (1 - part) * x
+        self.images[: len(x)] = x
         return shown
 
 

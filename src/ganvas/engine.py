@@ -142,9 +142,11 @@ class Engine:
         for name, player in self.game.players().items():
             if player.ema is not None:
                 for net, twin in zip(player.nets, self._averaged.players()[name].nets, strict=True):
-                    pair = pairs.setdefault(id(net), (player.ema, net, twin))
-                    if pair[0] != player.ema:
-                        raise RuleError(f"{name} averages a net by {player.ema} that another player averages by {pair[0]}")
+                    decay = pairs.setdefault(id(net), (player.ema, net, twin))[0]
+                    if decay != player.ema:
+                        raise RuleError(
+                            f"{name} averages by {player.ema} a net that another player averages by {decay}"
+                        )
         return list(pairs.values())
 
     @property
@@ -220,9 +222,8 @@ class Engine:
         """Runs a share up to its next turn, under autocast; None at the end of the round."""
         self.game.seat, self.game.notes = seat, {}
         # autocast is left again before anyone moves: its cache of cast weights would go stale
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
-            with _ruled():
-                turn = next(round_, None)
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None), _ruled():
+            turn = next(round_, None)
         for name, value in self.game.notes.items():
             self._log(prefix + name, value)
         return (turn,) if isinstance(turn, Move) else turn

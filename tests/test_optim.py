@@ -1,0 +1,136 @@
+"""Recipes against their formulas, schedules against their shapes."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from ganvas.game import Clock, Recipe, Schedule
+from ganvas.optim import KerasAdam, adam, constant, exponential_decay, keras_adam, linear_decay
+
+RATE = float(torch.tensor(1e-3))  # as the learning rate's float32 scalar holds it
+BETAS = (0.5, 0.99)
+
+
+def gradients(steps: int) -> list[list[Tensor]]:
+    """A few steps of gradients for two weights, from tiny to large."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((3, 2), (4,))
+    return [
+        [torch.randn(shape, generator=generator, dtype=torch.float64) * 10.0 ** (t % 7 - 5) for shape in shapes]
+        for t in range(steps)
+    ]
+
+
+def weights() -> list[nn.Parameter]:
+    return [nn.Parameter(torch.ones(shape, dtype=torch.float64)) for shape in ((3, 2), (4,))]
+
+
+def steps(recipe: Recipe, first: int, last: int, state: object = None) -> tuple[list[nn.Parameter], object]:
+    """The weights after some steps, resumed from the state of an earlier call."""
+    own = weights()
+    optimiser = recipe(own)
+    if state is not None:
+        values, saved = state  # type: ignore[misc]
+        with torch.no_grad():
+            for weight, value in zip(own, values, strict=True):
+                weight.copy_(value)
+        optimiser.load_state_dict(saved)
+    for grads in gradients(last)[first:]:
+        for weight, grad in zip(own, grads, strict=True):
+            weight.grad = grad
+        optimiser.step()
+    file = io.BytesIO()
+    torch.save(([weight.detach() for weight in own], optimiser.state_dict()), file)
+    file.seek(0)
+    return own, torch.load(file, weights_only=True)
+
+
+def by_hand(epsilon: float, keras: bool) -> list[Tensor]:
+    """Ten steps of Adam in float64. PyTorch: lr / (1 - b1^t) m / (sqrt(v / (1 - b2^t)) + eps). Keras: lr
+    sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps)."""
+    values = [weight.detach().clone() for weight in weights()]
+    m, v = ([torch.zeros_like(value) for value in values] for _ in range(2))
+    b1, b2 = BETAS
+    for t, grads in enumerate(gradients(10), start=1):
+        for i, grad in enumerate(grads):
+            m[i] = b1 * m[i] + (1 - b1) * grad
+            v[i] = b2 * v[i] + (1 - b2) * grad**2
+            if keras:
+                values[i] -= RATE * math.sqrt(1 - b2**t) / (1 - b1**t) * m[i] / (v[i].sqrt() + epsilon)
+            else:
+                values[i] -= RATE * (m[i] / (1 - b1**t)) / ((v[i] / (1 - b2**t)).sqrt() + epsilon)
+    return values
+
+
+@pytest.mark.parametrize("epsilon", [1e-7, 1e-3])
+@pytest.mark.parametrize("keras", [False, True], ids=["torch", "keras"])
+def test_adam_follows_its_formula(keras: bool, epsilon: float) -> None:
+    recipe = (keras_adam if keras else adam)(1e-3, BETAS, eps=epsilon)
+    own, _ = steps(recipe, 0, 10)
+    for weight, want, other in zip(own, by_hand(epsilon, keras), by_hand(epsilon, not keras), strict=True):
+        torch.testing.assert_close(weight.detach(), want, rtol=0, atol=1e-13)
+        assert (want - other).abs().max() > 1e-9  # the two are not the same, or this test would prove nothing
+
+
+@pytest.mark.parametrize("recipe", [adam(1e-3, BETAS), keras_adam(1e-3, BETAS)], ids=["torch", "keras"])
+def test_adam_resumes_exactly(recipe: Recipe) -> None:
+    whole, _ = steps(recipe, 0, 10)
+    _, state = steps(recipe, 0, 4)
+    resumed, _ = steps(recipe, 4, 10, state)
+    assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))
+
+
+def test_keras_defaults() -> None:
+    (optimiser,) = [keras_adam(1e-3)(weights())]
+    assert isinstance(optimiser, KerasAdam)
+    assert optimiser.param_groups[0]["keras_eps"] == 1e-7
+    assert optimiser.param_groups[0]["betas"] == (0.9, 0.999)
+
+
+@pytest.mark.parametrize("recipe", [adam(1e-3), keras_adam(1e-3)], ids=["torch", "keras"])
+def test_the_learning_rate_is_a_scalar_on_the_device(recipe: Recipe) -> None:
+    own = weights()
+    optimiser = recipe(own)
+    rate = optimiser.param_groups[0]["lr"]
+    assert isinstance(rate, Tensor)
+    assert rate.device == own[0].device
+    assert optimiser.param_groups[0]["fused"]
+    rate.fill_(0.0)
+    for weight in own:
+        weight.grad = torch.ones_like(weight)
+    optimiser.step()
+    assert all(bool((weight == 1).all()) for weight in own)
+
+
+# ---- schedules -------------------------------------------------------------------------------------------------------
+def at(schedule: Schedule, step: int, total: int = 100) -> float:
+    return schedule(Clock(step, 1, total))
+
+
+def test_exponential_decay_is_continuous_over_the_run() -> None:
+    schedule = exponential_decay(0.02)
+    assert [at(schedule, step) for step in (0, 50, 100)] == pytest.approx([1.0, 0.02**0.5, 0.02])
+    assert at(schedule, 51) / at(schedule, 50) == pytest.approx(0.02**0.01)
+
+
+@pytest.mark.parametrize(
+    ("flat", "want"),
+    [(0.5, [1, 1, 1, 0.5, 0]), (0.0, [1, 0.75, 0.5, 0.25, 0]), (0.75, [1, 1, 1, 1, 0])],
+)
+def test_linear_decay_is_flat_then_straight(flat: float, want: list[float]) -> None:
+    assert [at(linear_decay(flat), step) for step in (0, 25, 50, 75, 100)] == pytest.approx(want)
+
+
+@given(step=st.integers(0, 300), total=st.integers(1, 200), flat=st.floats(0, 0.99), rate=st.floats(1e-3, 1))
+def test_schedules_stay_between_0_and_1(step: int, total: int, flat: float, rate: float) -> None:
+    """Beyond the planned end too, where a run may be taken on."""
+    for schedule in (constant, linear_decay(flat), exponential_decay(rate)):
+        assert 0 <= at(schedule, step, total) <= 1
+        assert at(schedule, step + 1, total) <= at(schedule, step, total)

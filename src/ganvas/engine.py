@@ -154,6 +154,12 @@ class Engine:
         """A Game of the averaged weights, ready for its verbs: in eval mode (the next step returns what is shared)."""
         return self._averaged.eval()
 
+    @torch.no_grad()
+    def start_average(self) -> None:
+        """Sets the averages to the weights as they are: after weights were put in from elsewhere."""
+        for _, net, twin in self._averages:
+            twin.load_state_dict(net.state_dict())
+
     # ---- one batch ---------------------------------------------------------------------------------------------------
     def step(self, batch: Batch) -> list[tuple[str, ...]]:
         """Plays one round on this rank's rows. Returns the turns played, each as the names of its players.

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from ganvas.evaluate import LARGER_IS_BETTER, evaluate
 from ganvas.game import Clock, Game
 from ganvas.health import verdicts
 from ganvas.metrics import NAMES as METRICS
-from ganvas.run import Checkpoint, Run, RunConfig, differences, versions
+from ganvas.run import Checkpoint, Run, RunConfig, differences, origins
 from ganvas.sheets import save_sheets
 from ganvas.streams import Purpose, stream
 
@@ -116,7 +116,7 @@ def plan(
         keep_best=keep_best,
         tick_every=tick_every or max(1, min(50, steps // 20)),
         init=None if init is None else str(init),
-        **versions(),
+        **origins(),
     )
     return Plan(run_config, dataset, _folder(system, data, out, new))
 
@@ -171,10 +171,10 @@ def train(system: str, *, minutes: float | None = None, quiet: bool = False, **a
     asked = plan(system, **arguments)
     with parallel.started(asked.config.device):
         main = parallel.rank() == 0
-        run = _open(asked, quiet or not main) if main else None
-        parallel.barrier()
-        run = run or Run.open(asked.folder)
-        with run.lock() if main else _nothing():
+        with Run.locked(asked.folder) if main else nullcontext():
+            run = _open(asked, quiet) if main else None
+            parallel.barrier()
+            run = run or Run.open(asked.folder)
             _Training(run, asked, start, minutes, quiet or not main).go()
     return run
 
@@ -184,6 +184,7 @@ def _open(asked: Plan, quiet: bool) -> Run:
     if not Run.exists(asked.folder):
         return Run.create(asked.folder, asked.config)
     run = Run.open(asked.folder)
+    run.recover()
     refused, allowed = differences(run.config, asked.config)
     if run.config.steps != asked.config.steps and _ends_matter(run):
         refused.append(f"steps was {run.config.steps}, now {asked.config.steps}, and a schedule depends on it")
@@ -194,7 +195,7 @@ def _open(asked: Plan, quiet: bool) -> Run:
         )
     if not quiet:
         for sentence in allowed:
-            note(f"note: {sentence}")
+            note(f"note: {sentence}.")
     return run.amend(asked.config)
 
 
@@ -203,11 +204,6 @@ def _ends_matter(run: Run) -> bool:
     game, steps = run.build_game(), run.config.steps
     clocks = [(Clock(t, 1, steps), Clock(t, 1, 2 * steps)) for t in (1, steps // 2, steps - 1)]
     return any(player.schedule(a) != player.schedule(b) for player in game.players().values() for a, b in clocks)
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 class _Training:

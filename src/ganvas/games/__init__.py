@@ -11,6 +11,7 @@ from typing import Any
 
 from ganvas.errors import UsageError, nearest
 from ganvas.game import Game
+from ganvas.schema import Schema
 from ganvas.verbs import verbs_of
 
 Presets = Mapping[str, Mapping[str, Any]]
@@ -43,6 +44,11 @@ class System:
         row = dict(self.presets[name])
         defaults = {key: row.pop(key) for key in RESERVED if key in row}
         return self.config(**row), defaults
+
+    def build(self, leaves: Mapping[str, Any], schema: Schema) -> Game:
+        """The game with fresh weights, from plain leaves."""
+        make: Callable[[Any, Schema], Game] = self.game
+        return make(self.configure(leaves), schema)
 
     def configure(self, leaves: Mapping[str, Any]) -> Any:
         """A config from plain leaves, as a run folder's ``config.json`` holds them."""

@@ -1,0 +1,221 @@
+"""The loop as its users meet it: exact resume after any kind of end, and one clear sentence for what cannot be done."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ganvas import games
+from ganvas.engine import Engine
+from ganvas.errors import Diverged, RunError, Stopped, UsageError
+from ganvas.run import Run
+from ganvas.train import plan, train
+
+SMALL = {"preset": "tiny", "batch_size": 16, "device": "cpu", "quiet": True}
+CASES = [*((name, "digits?size=32") for name in games.names()), ("gan", "mixture:ring8")]
+KILLED = """
+import os, signal, sys
+import torch
+torch.set_num_threads({threads})
+from ganvas.engine import Engine
+from ganvas.train import train
+step = Engine.step
+def fatal(self, batch):
+    played = step(self, batch)
+    if self.clock.step == 38:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return played
+Engine.step = fatal
+train({system!r}, data={data!r}, out={out!r}, steps=60, checkpoint_every=35, tick_every=10, **{small!r})
+"""
+
+
+def assert_same(a: Run, b: Run, step: int) -> None:
+    """Every tensor of two runs' checkpoints is the same to the bit; else the first that differs is named."""
+    one, two = a.latest(), b.latest()
+    assert one is not None
+    assert two is not None
+    assert one.step == two.step == step
+    for part in ("weights", "average"):
+        ours, theirs = getattr(one, part)(), getattr(two, part)()
+        assert ours.keys() == theirs.keys()
+        for name, value in ours.items():
+            assert torch.equal(value, theirs[name]), f"{part}: the first tensor that differs is {name}"
+    ours, theirs = one.state()["optimisers"], two.state()["optimisers"]
+    for player, optimiser in ours.items():
+        for index, moments in optimiser["state"].items():
+            for name, value in moments.items():
+                other = theirs[player]["state"][index][name]
+                assert torch.equal(value, other), f"optimiser of {player}: {name} of weight {index} differs"
+
+
+def python(code: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **env})
+
+
+@pytest.mark.parametrize(("system", "data"), CASES)
+def test_60_steps_equal_35_and_a_kill_and_25(system: str, data: str, tmp_path: Path) -> None:
+    straight = train(system, data=data, out=tmp_path / "a", steps=60, checkpoint_every=35, tick_every=10, **SMALL)
+    out = str(tmp_path / "b")
+    code = KILLED.format(threads=torch.get_num_threads(), system=system, data=data, out=out, small=SMALL)
+    ended = python(code)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    killed = Run.open(Path(out))
+    latest = killed.latest()
+    assert latest is not None
+    assert latest.step == 35
+    resumed = train(system, data=data, out=out, steps=60, checkpoint_every=35, tick_every=10, **SMALL)
+    assert_same(straight, resumed, 60)
+    rows = [[{k: row[k] for k in ("step", "images", "terms")} for row in run.stats()] for run in (straight, resumed)]
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_says_where_and_exits_conventionally(number: int, code: int, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "ganvas", "train", "autoencoder", "--data", "digits", "--preset", "tiny",
+               "--steps", "100000", "--checkpoint-every", "50000", "--tick-every", "5", "--out", str(out)]  # fmt: skip
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        stats, patience = out / "stats.jsonl", time.monotonic() + 90
+        while not (stats.exists() and stats.read_text().count("\n") > 1) and time.monotonic() < patience:
+            assert process.poll() is None, process.stderr and process.stderr.read()
+            time.sleep(0.1)
+        process.send_signal(number)
+        _, text = process.communicate(timeout=60)
+    assert process.returncode == code, text
+    checkpoint = Run.open(out).latest()
+    assert checkpoint is not None
+    assert str(checkpoint.folder) in text
+    assert "Traceback" not in text
+
+
+def test_a_spent_budget_stops_at_a_checkpoint_and_goes_on_later(tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {"data": "digits", "out": tmp_path / "a", "steps": 12, "checkpoint_every": 50, **SMALL}
+    first = train("vae", minutes=1e-9, **arguments).latest()
+    assert first is not None
+    assert first.step == 1
+    second = train("vae", **arguments)
+    straight = train("vae", **{**arguments, "out": tmp_path / "b"})
+    assert_same(second, straight, 12)
+
+
+def test_a_stopped_run_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = Engine.step
+
+    def interrupted(self: Engine, batch: Any) -> Any:
+        if self.clock.step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, batch)
+
+    monkeypatch.setattr(Engine, "step", interrupted)
+    with pytest.raises(Stopped, match="goes on from there") as stopped:
+        train("vae", data="digits", out=tmp_path, steps=60, **SMALL)
+    assert stopped.value.exit_code == 143
+    assert stopped.value.checkpoint == tmp_path / "checkpoint-00000004"
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_changed_settings_are_refused_by_name_and_harmless_ones_are_not(tmp_path: Path) -> None:
+    train("vae", data="digits", out=tmp_path, steps=4, **SMALL)
+    for change, named in [({"seed": 1}, "seed"), ({"batch_size": 8}, "batch size"), ({"beta": 3.0}, "beta"),
+                          ({"data": "digits?size=16"}, "data")]:  # fmt: skip
+        with pytest.raises(RunError, match=named):
+            train("vae", **{"data": "digits", "out": tmp_path, "steps": 4, **SMALL, **change})
+    with pytest.raises(RunError, match="system"):
+        train("autoencoder", data="digits", out=tmp_path, steps=4, **SMALL)
+    longer = train("vae", data="digits", out=tmp_path, steps=6, tick_every=3, keep=1, **SMALL).latest()
+    assert longer is not None
+    assert longer.step == 6
+
+
+def test_other_steps_are_refused_where_a_schedule_depends_on_them(tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {**SMALL, "preset": "avae-table", "width": 2, "latent": 4, "data": "digits"}
+    train("vae", out=tmp_path, steps=2, **arguments)
+    with pytest.raises(RunError, match="schedule"):
+        train("vae", out=tmp_path, steps=3, **arguments)
+
+
+def test_divergence_stops_with_player_step_and_last_good_checkpoint(tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {"data": "digits", "out": tmp_path, "steps": 40, "checkpoint_every": 4, **SMALL}
+
+    def poisoned(self: Engine, batch: Any) -> Any:
+        if self.clock.step == 6:
+            batch = {**batch, "image": batch["image"] * float("nan")}
+        return step(self, batch)
+
+    step = Engine.step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Engine, "step", poisoned)
+        with pytest.raises(Diverged, match=r"step 6.*checkpoint-00000004") as diverged:
+            train("autoencoder", **arguments)
+    assert diverged.value.exit_code == 3
+    good = Run.open(tmp_path).latest()
+    assert good is not None
+    assert all(value.isfinite().all() for value in good.weights().values() if value.is_floating_point())
+
+
+def test_a_second_process_on_a_run_is_refused(tmp_path: Path) -> None:
+    run = train("autoencoder", data="digits", out=tmp_path, steps=2, **SMALL)
+    with Run.locked(run.folder):
+        code = f"from ganvas.train import train; train('autoencoder', data='digits', out={str(tmp_path)!r}, steps=3, **{SMALL!r})"
+        other = python(code)
+    assert other.returncode != 0
+    assert "RunError" in other.stderr
+    assert run.config.steps == 2
+
+
+def test_init_starts_from_another_run_and_lists_what_is_fresh(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = train("vae", data="digits", out=tmp_path / "a", steps=3, **SMALL)
+    arguments: dict[str, Any] = {"data": "digits", "steps": 1, **SMALL, "quiet": False}
+    second = train("avae", out=tmp_path / "b", init=tmp_path / "a", **arguments)
+    text = capsys.readouterr().err
+    assert "started from" in text
+    assert "starting fresh" in text
+    assert second.config.init == str(tmp_path / "a")
+    assert first.config.init is None
+
+
+def test_keep_best_marks_the_best_checkpoint_and_keeps_it(tmp_path: Path) -> None:
+    run = train(
+        "autoencoder", data="digits", out=tmp_path, steps=12, checkpoint_every=3, keep=1, keep_best="mse", **SMALL
+    )
+    best = run.best()
+    assert best is not None
+    assert best["metric"] == "mse"
+    assert best["step"] in run.checkpoints()
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"system": "avea"}, "avae"),
+        ({"preset": "smal"}, "small"),
+        ({"widht": 3}, "width"),
+        ({"device": "cuda:99"}, "not there|no device"),
+        ({"device": "tpu"}, "no device"),
+        ({"precision": "fp64"}, "precision"),
+        ({"batch_size": 0}, "at least 1"),
+        ({"accumulate": 3}, "split"),
+        ({"keep_best": "msee"}, "keep-best"),
+    ],
+)
+def test_bad_usage_is_one_sentence(change: dict[str, Any], sentence: str, tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {"system": "avae", "data": "digits", "out": tmp_path / "run", **SMALL, **change}
+    arguments.pop("quiet")
+    with pytest.raises(UsageError, match=sentence):
+        plan(arguments.pop("system"), **arguments)
+    assert not (tmp_path / "run").exists()
+
+
+def test_new_numbers_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = [train("autoencoder", data="digits", steps=1, new=True, **SMALL).folder for _ in range(2)]
+    assert folders == [Path("runs/autoencoder-digits"), Path("runs/autoencoder-digits-2")]

@@ -7,9 +7,10 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ganvas.errors import DataError, UsageError, nearest
+from ganvas.errors import DataError
 from ganvas.metrics.figure import Figure
 from ganvas.metrics.moments import double
+from ganvas.ops import mixtures
 
 RADIUS = 3.0  # sigmas within which a point is of high quality
 ENOUGH = 5  # such points cover a mode
@@ -30,19 +31,15 @@ class Modes:
 
     def figure(self, points: Tensor, mixture: str) -> Figure:
         """The number of modes that ``points`` [N, D] cover of a named mixture. Raises DataError, UsageError."""
-        from ganvas.ops.mixtures import MIXTURES
-
-        if mixture not in MIXTURES:
-            raise UsageError(f"There is no mixture {mixture!r}; {nearest(mixture, MIXTURES)}")
-        known = MIXTURES[mixture]
-        centres = double(known.centres).to(points.device)  # [K, D]
+        known = mixtures.mixture(mixture)
+        points = double(points)
+        centres = known.centres.to(points.device)  # [K, D]
         if points.ndim != 2 or points.shape[1] != centres.shape[1] or not len(points):
             raise DataError(
                 f"{self.name} measures points [N, {centres.shape[1]}] against {mixture}, not {list(points.shape)}."
             )
-        points = double(points)
         finite = points.isfinite().all(1)
-        distance, mode = torch.cdist(points[finite], centres.to(points.device)).min(1)
+        distance, mode = torch.cdist(points[finite], centres, compute_mode=mixtures.EXACT).min(1)
         good = mode[distance <= RADIUS * known.sigma]
         per_mode = torch.bincount(mode, minlength=len(centres)).double()
         share = per_mode / per_mode.sum()

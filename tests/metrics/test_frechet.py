@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from ganvas.errors import DataError
+from ganvas.metrics import extractors, frechet
+from ganvas.metrics.frechet import FrechetDistance, gather
+from ganvas.metrics.moments import Moments
+from ganvas.nets.features import FeatureStack
+
+
+def psd(dims: int, rank: int, generator: np.random.Generator) -> Tensor:
+    root = generator.standard_normal((dims, rank))
+    return torch.from_numpy(root @ root.T / rank)
+
+
+@given(dims=st.integers(1, 12), rank=st.integers(1, 12), seed=st.integers(0, 999))
+@settings(deadline=None)
+def test_equals_the_definition_by_a_general_matrix_root(dims: int, rank: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    a, b = psd(dims, rank, generator), psd(dims, dims, generator)  # a is of any rank, also deficient
+    m, k = (torch.from_numpy(generator.standard_normal(dims)) for _ in range(2))
+    product = (a @ b).numpy()
+    root = scipy.linalg.sqrtm(product + 1e-14 * np.eye(dims) * np.trace(product))
+    expected = float((m - k).square().sum() + a.trace() + b.trace()) - 2 * np.trace(root).real
+    assert frechet.distance(m, a, k, b) == pytest.approx(expected, rel=1e-5, abs=1e-5)
+    assert frechet.distance(m, a, k, b) == pytest.approx(frechet.distance(k, b, m, a), rel=1e-12, abs=1e-12)
+
+
+@given(st.lists(st.tuples(*[st.floats(-3, 3), st.floats(0, 3)] * 2), min_size=1, max_size=9))
+def test_equals_the_closed_form_where_covariances_commute(rows: list[tuple[float, float, float, float]]) -> None:
+    """N(m, s^2) and N(k, t^2) in each axis: the sum of (m - k)^2 + (s - t)^2; and any rotation keeps it."""
+    m, s, k, t = torch.tensor(rows, dtype=torch.float64).T
+    generator = torch.Generator().manual_seed(len(rows))
+    rotation = torch.linalg.qr(torch.randn(len(rows), len(rows), dtype=torch.float64, generator=generator)).Q
+    a, b = (rotation @ (v * v).diag() @ rotation.T for v in (s, t))
+    expected = ((m - k).square() + (s - t).square()).sum().item()
+    assert frechet.distance(rotation @ m, a, rotation @ k, b) == pytest.approx(expected, rel=1e-7, abs=1e-7)
+
+
+def test_a_set_is_at_no_distance_from_itself_at_any_rank() -> None:
+    generator = np.random.default_rng(0)
+    for rank in (3, 60, 256):
+        covariance, mean = psd(256, rank, generator) * 100, torch.zeros(256, dtype=torch.float64)
+        assert frechet.distance(mean, covariance, mean, covariance) < 1e-9 * covariance.trace()
+
+
+@pytest.fixture(scope="module")
+def fd() -> FrechetDistance:
+    """The distance over an untrained SqueezeNet whose weights keep the scale of what goes through: all but training."""
+    torch.manual_seed(0)
+    net = FeatureStack("squeeze").eval()
+    for weight in net.parameters():
+        if weight.ndim == 4:
+            torch.nn.init.kaiming_normal_(weight)
+    return FrechetDistance("fd-squeeze", extractors.from_stack(net, "an untrained net"))
+
+
+def images(n: int, seed: int, *shape: int) -> Tensor:
+    return torch.rand(n, *(shape or (3, 32, 32)), generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+@given(batch=st.integers(1, 24))
+@settings(max_examples=6, deadline=None)
+def test_the_value_does_not_depend_on_the_batch_size(fd: FrechetDistance, batch: int) -> None:
+    a, b = images(24, 0), images(24, 1) * 0.5
+    whole = fd.distance(fd.moments([a]), fd.moments([b])).value
+    assert fd.distance(fd.moments(a.split(batch)), fd.moments(b.split(7))).value == pytest.approx(whole, rel=1e-4)
+
+
+def test_equals_a_derivation_of_its_own(fd: FrechetDistance) -> None:
+    """Features in float64 by the bare net, numpy's covariance and a general matrix root."""
+    sides = images(40, 0), images(40, 1) * 0.3
+    net = FeatureStack("squeeze").double()
+    net.load_state_dict(fd.extractor.net.state_dict())
+    statistics = []
+    for x in sides:
+        grid = torch.nn.functional.interpolate(((x + 1) * 127.5).round().double(), (64, 64), mode="bilinear")
+        with torch.inference_mode():
+            features = net(grid / 127.5 - 1)[-1].mean((2, 3)).numpy()
+        statistics.append((features.mean(0), np.cov(features, rowvar=False)))
+    (m, a), (k, b) = statistics
+    root = scipy.linalg.sqrtm(a @ b + 1e-18 * np.eye(512)).real
+    expected = np.square(m - k).sum() + np.trace(a) + np.trace(b) - 2 * np.trace(root)
+    found = fd.distance(fd.moments([sides[0]]), fd.moments([sides[1]]))
+    assert found.value == pytest.approx(expected, rel=1e-3)
+    assert found.n == 40
+    assert "40 images do not span 512 dimensions" in found.recipe["warning"]
+
+
+def test_a_set_against_itself_and_the_recipe(fd: FrechetDistance) -> None:
+    side = fd.moments([images(30, 0)])
+    figure = fd.distance(side, fd.moments(images(30, 0).split(4)))
+    assert figure.value == pytest.approx(0, abs=1e-6 * side.covariance.trace().item())
+    told = figure.to_json()
+    assert told["std"] is None
+    assert told["recipe"]["extractor"] == "squeeze"
+    assert len(told["recipe"]["sha256"]) == 64
+    assert told["recipe"]["covariance"] == "n-1"
+    assert told["recipe"]["images"] == [30, 30]
+    assert "parts" not in told
+
+
+def test_samples_measure_like_the_same_samples_saved(fd: FrechetDistance) -> None:
+    x = images(16, 3)
+    saved = ((x + 1) * 127.5).round().to(torch.uint8).float() / 127.5 - 1
+    assert torch.equal(fd.extractor(x), fd.extractor(saved))
+
+
+def test_small_images_of_any_size_meet_at_64_and_larger_ones_must_agree(fd: FrechetDistance) -> None:
+    small, grey = fd.moments([images(4, 0)]), fd.moments([images(4, 1, 1, 48, 20)])
+    assert fd.distance(small, grey).recipe["size"] == [64, 64]
+    large = fd.moments([images(2, 2, 3, 80, 72)])
+    with pytest.raises(DataError, match=r"\[64, 64\] and \[80, 72\]"):
+        fd.distance(small, large)
+    assert fd.distance(large, fd.moments([images(3, 5, 3, 80, 72)])).recipe["size"] == [80, 72]
+
+
+def test_bad_sets_are_refused(fd: FrechetDistance) -> None:
+    one, two = fd.moments([images(1, 0)]), fd.moments([images(2, 0)])
+    with pytest.raises(DataError, match="at least 2 images on each side, and one side has 1"):
+        fd.distance(one, two)
+    with pytest.raises(DataError, match="no images"):
+        fd.moments([])
+    with pytest.raises(DataError, match="differ in shape"):
+        fd.moments([images(2, 0), images(2, 0, 3, 40, 40)])
+    with pytest.raises(DataError, match="grey or RGB"):
+        fd.moments([images(2, 0, 2, 32, 32)])
+    with pytest.raises(DataError, match="grey or RGB"):
+        fd.moments([torch.zeros(2, 3, 32, 32, dtype=torch.uint8)])
+
+
+def test_images_that_are_not_finite_give_no_number_and_say_why(fd: FrechetDistance) -> None:
+    broken = images(4, 0)
+    broken[2, 0, 3, 3] = torch.nan
+    told = fd.distance(fd.moments([broken]), fd.moments([images(4, 1)])).to_json()
+    assert told["value"] is None
+    assert "not finite" in told["recipe"]["warning"]
+
+
+def test_moments_are_kept_under_fingerprint_and_extractor(fd: FrechetDistance, cache: Path) -> None:
+    asked = []
+
+    def batches() -> Iterator[Tensor]:
+        asked.append(1)
+        yield images(3, 0)
+
+    first = fd.moments(batches(), fingerprint="a set")
+    assert torch.equal(fd.moments(batches(), fingerprint="a set").covariance, first.covariance)
+    assert len(asked) == 1
+    fd.moments(batches(), fingerprint="another set")
+    other = FrechetDistance("fd-other", extractors.from_stack(FeatureStack("squeeze").eval(), "another net"))
+    other.moments(batches(), fingerprint="a set")
+    assert len(asked) == 3
+    for file in (cache / "moments").iterdir():
+        file.write_bytes(b"damaged")
+    assert torch.equal(fd.moments(batches(), fingerprint="a set").covariance, first.covariance)
+    assert len(asked) == 4
+
+
+def test_several_metrics_share_one_pass(fd: FrechetDistance) -> None:
+    alex = FrechetDistance("fd-alex", extractors.from_stack(FeatureStack("alex").eval(), "an untrained net"))
+    sides = (images(6, seed) for seed in range(2))  # can be walked once only
+    found: dict[str, Moments] = gather([fd, alex], sides)
+    assert {name: (m.n, m.dims) for name, m in found.items()} == {"fd-squeeze": (12, 512), "fd-alex": (12, 256)}

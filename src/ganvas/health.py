@@ -33,7 +33,9 @@ def verdicts(rows: Sequence[Mapping[str, Any]]) -> list[str]:
                 "a smaller critic rate, R1 or label smoothing helps."
             )
         elif term == "kl" and 0 <= max(values) < NO_INFORMATION:
-            found.append(f"{name} is {values[-1]:.2g} nats: the posterior has collapsed to the prior; lower beta helps.")
+            found.append(
+                f"{name} is {values[-1]:.2g} nats: the posterior has collapsed to the prior; lower beta helps."
+            )
         elif term == "gradient_norm":
             usual = median(row["terms"][name] for row in rows if row["terms"].get(name) is not None)
             if values[-1] > EXPLODING * usual > 0:

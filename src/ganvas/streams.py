@@ -23,6 +23,7 @@ class Purpose(IntEnum):
     POSTERIOR = 11  # what a reconstruction draws, in verbs (AVAE's xi)
     METRIC = 12  # subsets that a metric draws
     CLASSIFIER = 13  # training of fd-digits' classifier
+    DEQUANTISE = 14  # a grey level's width of noise, for likelihoods
 
 
 def stream(seed: int, step: int, purpose: Purpose, index: int = 0) -> int:

@@ -31,11 +31,16 @@ class Encodes(Protocol):
 
 
 @runtime_checkable
-class Decodes(Protocol):
-    """Maps codes to data, and has a prior to draw codes from: what interpolation and traversal need."""
+class Draws(Protocol):
+    """Has a prior to draw codes from."""
 
     def prior(self, n: int, *, seed: int = 0, first: int = 0, truncation: float | None = None) -> Tensor:
         """Codes [n, Z] from the prior, rows ``first ..`` of the series of ``seed``."""
+
+
+@runtime_checkable
+class Decodes(Protocol):
+    """Maps codes to data: what interpolation and traversal need."""
 
     def decode(self, z: Tensor, *, seed: int = 0, first: int = 0, label: int | None = None) -> Tensor:
         """The data of each code."""
@@ -53,13 +58,18 @@ class Reconstructs(Protocol):
 class Bounds(Protocol):
     """Bounds the likelihood of data."""
 
-    def elbo(self, x: Tensor, *, seed: int = 0, label: Tensor | None = None) -> dict[str, Tensor]:
-        """Each row's evidence lower bound and its parts, in nats: ``elbo``, ``reconstruction``, ``kl``, each [N]."""
+    def elbo(self, x: Tensor, *, seed: int = 0, first: int = 0, label: Tensor | None = None) -> dict[str, Tensor]:
+        """Each row's evidence lower bound and its parts, in nats: ``elbo``, ``reconstruction``, ``kl``, each [N].
+
+        Where the likelihood is a density of pixels, they are dequantised first (uniform noise of one grey level), and
+        ``bits_per_dim`` is there too.
+        """
 
 
 VERBS: dict[str, type] = {
     "sample": Samples,
     "encode": Encodes,
+    "prior": Draws,
     "decode": Decodes,
     "reconstruct": Reconstructs,
     "elbo": Bounds,

@@ -1,0 +1,84 @@
+"""The order of the data, and batches of it: pure functions of the seed and the step."""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ganvas.data.dataset import Dataset
+from ganvas.errors import UsageError
+from ganvas.streams import Purpose, stream
+
+
+class Order:
+    """The seeded permutations of the epochs, joined end to end and cut into batches.
+
+    Nothing is dropped: a batch may span two epochs, or many where the set is smaller than the batch.
+    """
+
+    def __init__(self, n: int, batch_size: int, seed: int) -> None:
+        self.n, self.batch_size = n, batch_size
+        self._permutation = lru_cache(maxsize=4)(partial(_permutation, n, seed))
+
+    def rows(self, step: int) -> NDArray[np.int64]:
+        """The rows [batch_size] of that step's batch."""
+        start = step * self.batch_size
+        first, last = start // self.n, (start + self.batch_size - 1) // self.n
+        epochs = [self._permutation(epoch) for epoch in range(first, last + 1)]
+        joined = epochs[0] if len(epochs) == 1 else np.concatenate(epochs)
+        return joined[start - first * self.n :][: self.batch_size]
+
+
+def _permutation(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    # By sorting raw bits: they are the same in every NumPy, which its own `permutation` need not be.
+    return _bits(n, seed, epoch, Purpose.ORDER).argsort(kind="stable")
+
+
+def _bits(n: int, seed: int, step: int, purpose: Purpose) -> NDArray[np.uint64]:
+    """n random 64-bit numbers."""
+    return np.random.PCG64(stream(seed, step, purpose)).random_raw(n)
+
+
+class Batches:
+    """Batches of a data set: ``batches(step)`` is the step's batch, or this rank's share of its rows.
+
+    dataset: what to draw from. batch_size: the whole batch, over all ranks. seed: of the order and of the flips.
+    device: where batches go. rank, world: rows are dealt in equal runs, rank 0 first. flip: mirror images by a coin a
+    row (None: as the data spec says).
+
+    Fields are as `Dataset.tensors` gives them. Raises UsageError where the ranks cannot share a batch equally.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        *,
+        seed: int,
+        device: str | torch.device = "cpu",
+        rank: int = 0,
+        world: int = 1,
+        flip: bool | None = None,
+    ) -> None:
+        if batch_size < 1 or batch_size % world:
+            raise UsageError(f"A batch of {batch_size} does not split over {world} ranks: use a multiple of {world}.")
+        self.dataset, self.batch_size, self.seed, self.device = dataset, batch_size, seed, torch.device(device)
+        self.flip = dataset.flip if flip is None else flip
+        self.order = Order(len(dataset), batch_size, seed)
+        self.mine = slice(rank * (batch_size // world), (rank + 1) * (batch_size // world))
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in the data set, at least 1."""
+        return max(1, len(self.dataset) // self.batch_size)
+
+    def __call__(self, step: int) -> dict[str, Tensor]:
+        """This rank's rows of the batch of ``step`` (from 0)."""
+        coins = None
+        if self.flip:  # coins for the whole batch: a row's does not depend on how many ranks there are
+            coins = (_bits(self.batch_size, self.seed, step, Purpose.FLIP) >> np.uint64(63)).astype(bool)[self.mine]
+        return self.dataset.tensors(self.order.rows(step)[self.mine], self.device, mirrored=coins)

@@ -1,0 +1,244 @@
+"""Reads a source into a store: chooses the rows, prepares the pictures on every core, writes the columns."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import sys
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ganvas.data.pictures import Preparation, SizesDiffer, decode, opened, prepare, quietly, upright_size
+from ganvas.data.source import BadPicture, Block, Part, Pixels, Rows, Scan, Source, Vectors
+from ganvas.data.spec import Size, Spec
+from ganvas.data.store import Building
+from ganvas.errors import DataError
+
+SIDE = 64  # of pictures that are not all alike
+LARGEST_KEPT = 256  # pixels a side up to which pictures that are all alike stay as they are
+BLOCK = 64  # pictures a thread takes at once
+NAMED = 100  # bad files that are listed; all are counted
+
+
+@dataclass
+class _Done:
+    """A block, prepared."""
+
+    values: Pixels | Vectors
+    kept: list[int] = field(default_factory=list)  # which of the block's rows are in `values`
+    sizes: Counter[str] = field(default_factory=Counter)
+    modes: Counter[str] = field(default_factory=Counter)
+    bad: list[tuple[str, str]] = field(default_factory=list)
+
+
+def build(source: Source, spec: Spec, building: Building) -> None:
+    """Writes the columns ``SPLIT.image`` (or ``.vector``), ``.label`` and ``.name`` of every split, and what was found.
+
+    Raises DataError where there is nothing to read, or too much that cannot be read.
+    """
+    scan = source.scan()
+    chosen = choose(scan, spec)
+    preparation = _preparation(source, scan, spec)
+    try:
+        _fill(source, scan, chosen, preparation, spec, building)
+    except SizesDiffer:
+        building.restart()
+        _fill(source, scan, chosen, replace(preparation, size=(SIDE, SIDE), keep=False), spec, building)
+
+
+# ---- which rows ------------------------------------------------------------------------------------------------------
+def choose(scan: Scan, spec: Spec) -> dict[str, tuple[str, Rows]]:
+    """The rows of each split to be: split -> (the source's part, rows of it), as holdout and limit say.
+
+    Both go by a hash of the row's name, so that a file stays in its split when others come or go.
+    """
+    chosen = {split: (split, np.arange(len(part.names))) for split, part in scan.parts.items()}
+    if spec.holdout is not None and set(chosen) == {"train"}:
+        lots = _lots("holdout", scan.parts["train"])
+        if len(lots) < 2:
+            raise DataError("A set of one row has nothing to hold out: leave holdout away.")
+        held_out = lots < spec.holdout
+        held_out[lots.argmin()], held_out[lots.argmax()] = True, False  # at least one on either side
+        chosen = {"train": ("train", np.flatnonzero(~held_out)), "test": ("train", np.flatnonzero(held_out))}
+    if spec.limit is not None:
+        for split, (part, rows) in chosen.items():
+            lots = _lots("limit", scan.parts[part])[rows]
+            chosen[split] = part, np.sort(rows[lots.argsort(kind="stable")[: spec.limit]])
+    return chosen
+
+
+def _lots(salt: str, part: Part) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """A number in [0, 1) for each row, by its name."""
+    key = salt.encode()
+    digests = b"".join(hashlib.blake2b(name.encode(errors="surrogateescape"), digest_size=8, key=key).digest()
+                       for name in part.names)  # fmt: skip
+    return np.frombuffer(digests, ">u8") / 2.0**64
+
+
+# ---- how they are prepared -------------------------------------------------------------------------------------------
+def _preparation(source: Source, scan: Scan, spec: Spec) -> Preparation:
+    shapes = {part.shape for part in scan.parts.values()}
+    arrays = None not in shapes
+    channels = {"rgb": 3, "grey": 1}.get(spec.channels or "", 0)
+    channels = channels or (1 if arrays and all(shape and shape[-1] == 1 for shape in shapes) else 3)
+    size = spec.size or (spec.crop if isinstance(spec.crop, tuple) else source.size)
+    if size is not None:
+        return Preparation(size, spec.crop, channels)
+    if arrays:
+        own = {(shape[1], shape[0]) for shape in shapes if shape and len(shape) == 3}
+        return Preparation(own.pop() if len(own) == 1 else (SIDE, SIDE), spec.crop, channels)
+    first = _first_size(scan)
+    if max(first) <= LARGEST_KEPT:
+        return Preparation(first, spec.crop, channels, keep=True)
+    return Preparation((SIDE, SIDE), spec.crop, channels)
+
+
+def _first_size(scan: Scan) -> Size:
+    """The size of the first picture that can be read."""
+    with quietly():
+        for part in scan.parts.values():
+            for block in part.read(np.arange(len(part.names))):
+                for picture in block if isinstance(block, list) else []:
+                    try:
+                        with opened(picture) as image:
+                            return upright_size(image)
+                    except BadPicture:
+                        continue
+    return SIDE, SIDE
+
+
+def _prepared(block: Block, preparation: Preparation) -> _Done:
+    """One block, in a thread."""
+    if not isinstance(block, list):
+        return _prepared_array(block, preparation)
+    width, height = preparation.size
+    pixels = np.empty((len(block), height, width, preparation.channels), np.uint8)
+    done = _Done(pixels)
+    for i, picture in enumerate(block):
+        try:
+            pixels[len(done.kept)], size, mode = decode(picture, preparation)
+        except BadPicture as error:
+            done.bad.append((picture.name, str(error)))
+            continue
+        done.kept.append(i)
+        done.sizes[f"{size[0]}x{size[1]}"] += 1
+        done.modes[mode] += 1
+    done.values = pixels[: len(done.kept)]
+    return done
+
+
+def _prepared_array(block: Pixels | Vectors, preparation: Preparation) -> _Done:
+    kept = list(range(len(block)))
+    if block.ndim == 2:
+        return _Done(block, kept)
+    mode = {1: "L", 3: "RGB", 4: "RGBA"}[block.shape[3]]
+    done = _Done(block, kept, Counter({f"{block.shape[2]}x{block.shape[1]}": len(block)}), Counter({mode: len(block)}))
+    width, height = preparation.size
+    whole = (0, 0, block.shape[2], block.shape[1])
+    if block.shape[1:] != (height, width, preparation.channels) or preparation.window(*whole[2:]) != whole:
+        flat = block[..., 0] if mode == "L" else block
+        done.values = np.stack([prepare(Image.fromarray(pixels), preparation) for pixels in flat])
+    return done
+
+
+# ---- the columns -----------------------------------------------------------------------------------------------------
+def _fill(
+    source: Source,
+    scan: Scan,
+    chosen: dict[str, tuple[str, Rows]],
+    preparation: Preparation,
+    spec: Spec,
+    building: Building,
+) -> None:
+    total = sum(len(rows) for _, rows in chosen.values())
+    labelled = all(part.labels is not None for part in scan.parts.values())
+    sizes: Counter[str] = Counter()
+    modes: Counter[str] = Counter()
+    bad: list[tuple[str, str]] = []
+    counts: dict[str, dict[str, int]] = {}
+    with _bar(total, source.where) as bar, quietly():
+        for split, (name, rows) in chosen.items():
+            part = scan.parts[name]
+            kept = [rows[:0]]
+            seen = 0
+            for n, done in _in_order(part.read(rows), preparation):
+                field_name = "image" if done.values.ndim == 4 else "vector"
+                column = building.column(f"{split}.{field_name}", done.values.dtype.name, done.values.shape[1:])
+                column.append(done.values)
+                kept.append(rows[seen : seen + n][done.kept])
+                seen += n
+                sizes.update(done.sizes)
+                modes.update(done.modes)
+                bad.extend(done.bad)
+                tolerate(source.where, len(bad), total, bad[:3], spec)
+                bar.update(n)
+            present = np.concatenate(kept)
+            if not len(present):
+                raise DataError(f"{source.where} has no picture that can be read in its split {split!r}.")
+            building.column(f"{split}.name", "uint8", ragged=True).append_rows(
+                [np.frombuffer(part.names[i].encode(errors="surrogateescape"), np.uint8) for i in present]
+            )
+            if labelled and part.labels is not None:
+                building.column(f"{split}.label", "int64").append(part.labels[present])
+                counted = np.bincount(part.labels[present], minlength=len(scan.classes))
+                counts[split] = dict(zip(scan.classes, counted.tolist(), strict=True))
+    building.found.update(
+        {
+            "classes": counts,
+            "sizes": dict(sizes.most_common(10)),
+            "different_sizes": len(sizes),
+            "modes": dict(modes.most_common()),
+            "bad": {"count": len(bad), "of": total, "files": dict(bad[:NAMED])},
+            **scan.found,
+        }
+    )
+
+
+def tolerate(where: str, bad: int, total: int, named: list[tuple[str, str]], spec: Spec) -> None:
+    """Raises DataError if more pictures are unreadable than the spec allows."""
+    if bad <= (0 if spec.strict else math.floor(spec.max_bad * total + 1e-9)):
+        return
+    names = "; ".join(f"{name}: {reason}" for name, reason in named[:3])
+    limit, remedy = f", over max-bad={100 * spec.max_bad:g}%", "raise max-bad"
+    if spec.strict:
+        limit, remedy = "", "leave strict=true away"
+    raise DataError(
+        f"At least {bad} of {total} pictures in {where} cannot be read{limit} ({names}): mend or remove them, or {remedy}."
+    )
+
+
+def _in_order(blocks: Iterator[Block], preparation: Preparation) -> Iterator[tuple[int, _Done]]:
+    """Prepares blocks on every core; yields how many rows each had, and the result, in the order of the blocks."""
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if workers == 1:
+        for block in blocks:
+            yield len(block), _prepared(block, preparation)
+        return
+    waiting: deque[tuple[int, Future[_Done]]] = deque()
+    with ThreadPoolExecutor(workers, "decode") as pool:
+        try:
+            for block in blocks:
+                waiting.append((len(block), pool.submit(_prepared, block, preparation)))
+                if len(waiting) > 2 * workers:  # so much is in memory, whatever the size of the set
+                    n, future = waiting.popleft()
+                    yield n, future.result()
+            for n, future in waiting:
+                yield n, future.result()
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+def _bar(total: int, where: str) -> Any:
+    """A bar on a terminal's stderr, silent elsewhere."""
+    from tqdm import tqdm
+
+    return tqdm(total=total, desc=f"reading {where}", unit=" rows", file=sys.stderr, leave=False, delay=0.5,
+                disable=not sys.stderr.isatty())  # fmt: skip

@@ -1,0 +1,50 @@
+"""From a data spec to a data set: which source it names, and the store that holds its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ganvas.data import arrays, embedded
+from ganvas.data.building import build, tolerate
+from ganvas.data.dataset import Dataset
+from ganvas.data.source import Source
+from ganvas.data.spec import Spec, parse
+from ganvas.data.store import obtain
+from ganvas.errors import DataError, nearest
+
+SETS: dict[str, Callable[[Spec], Source]] = {
+    "digits": lambda spec: embedded.digits(),
+    "photos": lambda spec: embedded.photos(spec.size),
+}
+
+
+def open_data(spec: str, *, prefer: str | None = None) -> Dataset:
+    """Opens what a data spec names: reads it into the store on the first call, maps the store on later ones.
+
+    prefer: the system that asks; where a layout fits several kinds, its kind is taken. (No layout read by this version
+    does.) Raises UsageError for a spec that makes no sense, DataError for data that cannot be used.
+    """
+    asked = parse(spec)
+    source = find(asked)
+    preparation = [asked.size, asked.crop, asked.channels, asked.holdout, asked.limit]
+    store = obtain([source.identity, preparation], lambda building: build(source, asked, building))
+    bad = store.found["bad"]
+    tolerate(source.where, bad["count"], bad["of"], list(bad["files"].items()), asked)
+    return Dataset(asked, "mixture" if source.mixture else "images", source.layout, store, source.mixture)
+
+
+def find(spec: Spec) -> Source:
+    """The source that a spec names. Raises DataError, UsageError."""
+    if spec.kind == "mixture":
+        return embedded.points(spec.source)
+    if spec.source in SETS:
+        return SETS[spec.source](spec)
+    path = Path(spec.source).expanduser()
+    if not path.exists():
+        hint = nearest(spec.source, SETS)
+        raise DataError(f"There is no data {spec.source!r}: it is neither a file or folder nor a named set; {hint}.")
+    if path.suffix.lower() in (".npz", ".npy"):
+        return arrays.array_file(path)
+    files = sorted(path.glob("*.np[yz]"))
+    return arrays.array_folder(path, files)

@@ -1,0 +1,151 @@
+"""One picture, from any file that Pillow reads to the uint8 pixels that a system is trained on."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ganvas.data.source import BadPicture, Encoded, Pixels
+from ganvas.data.spec import Size
+
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jfif", ".webp", ".avif", ".jp2", ".gif", ".bmp", ".tif", ".tiff"),
+    *(".tga", ".ppm", ".pgm", ".pbm", ".pnm"),
+)
+MOST_PIXELS = 100_000_000  # more is taken for a decompression bomb
+MOST_BYTES = 1 << 28  # of one encoded picture
+DRAFT = 4  # a JPEG is decoded at a half, quarter or eighth if that leaves at least so many times the size asked for
+
+
+class SizesDiffer(Exception):  # noqa: N818 - not an error: the pictures are prepared otherwise
+    """A picture is not of the size that all of them were thought to have."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is done to each picture.
+
+    size: width and height of the result. crop: "centre" cuts the largest centred window of the shape of ``size``,
+    "none" stretches the whole picture, (width, height) cuts a centred window of so many pixels (as large a one of that
+    shape as there is, where the picture is smaller). channels: 3 (RGB) or 1 (grey). keep: ``size`` is every picture's
+    own; another raises `SizesDiffer`.
+    """
+
+    size: Size
+    crop: str | Size = "centre"
+    channels: int = 3
+    keep: bool = False
+
+    def window(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """The part of a picture that is kept: left, top, right, bottom."""
+        if self.crop == "none":
+            return 0, 0, width, height
+        w, h = self.size if isinstance(self.crop, str) else self.crop
+        scale = min(width / w, height / h)
+        if not isinstance(self.crop, str):
+            scale = min(scale, 1)
+        w, h = round(w * scale) or 1, round(h * scale) or 1
+        left, top = (width - w) // 2, (height - h) // 2
+        return left, top, left + w, top + h
+
+
+def upright_size(image: Image.Image) -> Size:
+    """Width and height once the picture is turned as its EXIF orientation says."""
+    turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    return (image.height, image.width) if turned else image.size
+
+
+@contextmanager
+def opened(picture: Encoded) -> Iterator[Image.Image]:
+    """The picture's header, read. Raises BadPicture for whatever goes wrong inside, since decoders raise anything."""
+    if isinstance(picture.data, BadPicture):
+        raise picture.data
+    try:
+        file = picture.data if not isinstance(picture.data, bytes) else io.BytesIO(picture.data)
+        with Image.open(file) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise BadPicture(f"{image.width}x{image.height} pixels: over {MOST_PIXELS // 1_000_000} megapixels")
+            yield image
+    except (BadPicture, SizesDiffer):
+        raise
+    except Image.DecompressionBombError:
+        raise BadPicture(f"over {MOST_PIXELS // 1_000_000} megapixels") from None
+    except UnidentifiedImageError:
+        raise BadPicture("not a picture that can be read") from None
+    except Exception as error:
+        raise BadPicture(str(error).strip() or type(error).__name__) from error
+
+
+def decode(picture: Encoded, preparation: Preparation) -> tuple[Pixels, Size, str]:
+    """The prepared pixels [H, W, C], and what the file held: upright width and height, and Pillow's mode.
+
+    Raises BadPicture, and SizesDiffer where ``preparation.keep`` is broken.
+    """
+    with opened(picture) as image:
+        size, mode = upright_size(image), image.mode
+        if preparation.keep and size != preparation.size:
+            raise SizesDiffer(picture.name)
+        if image.format == "JPEG" and preparation.crop in ("centre", "none"):
+            shrink = DRAFT * max(preparation.size[0] / size[0], preparation.size[1] / size[1])
+            if shrink <= 0.5:
+                image.draft(None, (int(image.width * shrink) + 1, int(image.height * shrink) + 1))
+        return prepare(image, preparation), size, mode
+
+
+def prepare(image: Image.Image, preparation: Preparation) -> Pixels:
+    """The prepared pixels [H, W, C] of a picture."""
+    ImageOps.exif_transpose(image, in_place=True)
+    image = _plain(image)
+    if preparation.channels == 1 and image.mode != "L":
+        image = image.convert("L")
+    window = preparation.window(*image.size)
+    if image.size != preparation.size or window != (0, 0, *image.size):
+        image = image.resize(preparation.size, Image.Resampling.BICUBIC, box=window)
+    if preparation.channels == 3 and image.mode == "L":
+        image = image.convert("RGB")
+    pixels = np.asarray(image)
+    return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """The picture as 8-bit RGB or grey, whatever its mode; what is transparent lies over white."""
+    if image.mode in ("RGB", "L") and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I") or image.mode == "F":
+        return _eight_bits(image)
+    if image.mode == "1":
+        return image.convert("L")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """A 16-bit, 32-bit or floating-point grey picture: scaled by the range that its values are in."""
+    values = np.asarray(image).astype(np.float64)
+    if not np.isfinite(values).all() or values.min() < 0 or values.max() > 65535:
+        raise BadPicture("values that are not finite, negative or over 65535")
+    if image.mode == "F":
+        top = 1.0 if values.max() <= 1 else 255.0 if values.max() <= 255 else 65535.0
+    else:  # 16-bit PNGs are mode I in older Pillows; a 32-bit TIFF may well hold bytes
+        top = 255.0 if image.mode == "I" and image.format != "PNG" and values.max() <= 255 else 65535.0
+    return Image.fromarray((values * (255 / top)).round().astype(np.uint8))
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Silences what Pillow warns of on the way (odd EXIF, large pictures): unreadable ones are counted and named.
+
+    Not to be entered in a thread: warning filters belong to the process.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,87 @@
+"""What every source of data gives: a cheap identity, and its splits as rows that can be read in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows = NDArray[np.int64]
+Pixels = NDArray[np.uint8]  # [N, H, W, C]
+Vectors = NDArray[np.float32]  # [N, D]
+
+
+class BadPicture(Exception):  # noqa: N818 - a state of the file, named as people say it
+    """A picture that cannot be read, and why; it is counted and skipped."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A picture as a file holds it: where it lies, its bytes, or why there are none."""
+
+    name: str
+    data: Path | bytes | BadPicture
+
+
+Block = list[Encoded] | Pixels | Vectors
+
+
+@dataclass(frozen=True)
+class Part:
+    """One split, as the source has it. ``read(rows)`` yields blocks of those rows, in their (ascending) order."""
+
+    names: Sequence[str]  # one a row, unique: what holdout and limit go by
+    read: Callable[[Rows], Iterator[Block]]
+    labels: NDArray[np.int64] | None = None
+    shape: tuple[int, ...] | None = None  # of a row of arrays, (H, W, C) or (D,); None: encoded pictures
+
+
+@dataclass(frozen=True)
+class Scan:
+    """All that a source holds."""
+
+    parts: dict[str, Part]
+    classes: tuple[str, ...] = ()
+    found: dict[str, Any] = field(default_factory=dict)  # what else there is to say, as JSON
+
+
+@dataclass(frozen=True)
+class Source:
+    """A place that data comes from, before anything costly is read.
+
+    layout: what it is, in a few words. identity: a JSON value that changes when the source does. scan: lists what there
+    is; called only when a store has to be built. size: of the prepared pictures where none is asked for. mixture: the
+    name of the known density that the rows are drawn from.
+    """
+
+    layout: str
+    identity: Any
+    scan: Callable[[], Scan]
+    size: tuple[int, int] | None = None
+    mixture: str | None = None
+    where: str = ""  # as messages name it
+
+
+def stamp(path: Path) -> list[Any]:
+    """The identity of one file: where it lies, its size and when it was written."""
+    status = path.stat()
+    return [str(path.resolve()), status.st_size, status.st_mtime_ns]
+
+
+def numbers(n: int) -> list[str]:
+    """Names for rows that have none."""
+    return [f"{i:06d}" for i in range(n)]
+
+
+def in_memory(values: NDArray[Any]) -> Callable[[Rows], Iterator[Block]]:
+    """A `Part.read` over an array that is in memory."""
+
+    def read(rows: Rows) -> Iterator[Block]:
+        for i in range(0, len(rows), 256):
+            yield values[rows[i : i + 256]]
+
+    return read

@@ -1,0 +1,173 @@
+"""Data specs: ``[KIND:]SOURCE[?key=value&...]``, read into a `Spec` and written back in one canonical way."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ganvas.errors import UsageError, nearest
+
+Size = tuple[int, int]  # width, height
+
+KINDS = {
+    "images": "a folder, zip or tar of pictures, .npz or .npy arrays, or a named set (cifar10, digits, photos)",
+    "mixture": "points of a known density in the plane: ring8, grid25 or spiral",
+}
+PLANNED = (
+    *("paired", "unpaired", "labels", "sr", "blur", "ljspeech", "piper", "filelist", "clips", "espeak"),
+    *("gaussian", "linear-gaussian", "hub"),
+)
+LARGEST = 4096  # pixels a side
+
+
+# ---- values of the keys: each reader raises ValueError saying what it wants ------------------------------------------
+def _word(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", text):
+        raise ValueError("a name such as train or test")
+    return text
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,12}", text) or int(text) < 1:
+        raise ValueError("a whole number from 1")
+    return int(text)
+
+
+def _fraction(text: str) -> float:
+    if not re.fullmatch(r"([0-9]+\.?[0-9]*|\.[0-9]+)(e-[0-9]{1,2})?%?", text):
+        raise ValueError("a fraction such as 0.1 or 10%")
+    value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    if not 0 <= value <= 1:
+        raise ValueError("a fraction from 0 to 1 (or 0% to 100%)")
+    return value
+
+
+def _part(text: str) -> float:
+    value = _fraction(text)
+    if not 0 < value < 1:
+        raise ValueError("a fraction between 0 and 1, neither of them")
+    return value
+
+
+def _size(text: str) -> Size:
+    match = re.fullmatch(r"([0-9]{1,5})(?:x([0-9]{1,5}))?", text)
+    width, height = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not (1 <= width <= LARGEST and 1 <= height <= LARGEST):
+        raise ValueError(f"a side in pixels or WIDTHxHEIGHT, such as 64 or 640x360, up to {LARGEST}")
+    return width, height
+
+
+def _crop(text: str) -> str | Size:
+    if text in ("centre", "none"):
+        return text
+    try:
+        return _size(text)
+    except ValueError as error:
+        raise ValueError("centre, none, or a window in pixels such as 108 or 178x218") from error
+
+
+def _truth(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError("true or false")
+    return text == "true"
+
+
+def _channels(text: str) -> str:
+    if text not in ("rgb", "grey"):
+        raise ValueError("rgb or grey")
+    return text
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of data specs: how its value reads, and what it does."""
+
+    read: Callable[[str], Any]
+    help: str
+
+
+KEYS = {
+    "split": Key(_word, "which split to show: train, test, ... (default: train, else the first there is)"),
+    "holdout": Key(
+        _part, "where there is no test split, make one of that fraction, chosen by a hash of the file's name"
+    ),
+    "size": Key(_size, "64 or 640x360 (width x height); default: the pictures' own if all alike and <= 256, else 64"),
+    "crop": Key(_crop, "centre (default: the largest centred window of that shape), none (stretch), or pixels: 108"),
+    "flip": Key(_truth, "true: mirror each training image at random, left to right"),
+    "channels": Key(_channels, "rgb or grey; default rgb for files, arrays keep theirs"),
+    "limit": Key(_count, "at most so many rows of each split, chosen by a hash of the file's name"),
+    "max-bad": Key(_fraction, "the fraction of files that may be unreadable and is skipped (default 1%)"),
+    "strict": Key(_truth, "true: a single unreadable file is an error"),
+}
+PICTURE_KEYS = ("size", "crop", "flip", "channels", "max-bad", "strict")  # they say nothing about vectors
+
+
+def keys() -> dict[str, str]:
+    """Every key of a data spec, and what it does."""
+    return {name: key.help for name, key in KEYS.items()}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A data spec, read. Its `str` is canonical: keys in one order, defaults left out, and it reads back as itself."""
+
+    source: str
+    kind: str | None = None
+    split: str | None = None
+    holdout: float | None = None
+    size: Size | None = None
+    crop: str | Size = "centre"
+    flip: bool = False
+    channels: str | None = None
+    limit: int | None = None
+    max_bad: float = 0.01
+    strict: bool = False
+
+    def __str__(self) -> str:
+        source = self.source.replace("%", "%25").replace("?", "%3F")
+        given = [(f.name, getattr(self, f.name)) for f in fields(self)[2:] if getattr(self, f.name) != f.default]
+        query = "&".join(f"{name.replace('_', '-')}={_shown(value)}" for name, value in given)
+        return (f"{self.kind}:" if self.kind else "") + source + (f"?{query}" if query else "")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return str(value[0]) if value[0] == value[1] else f"{value[0]}x{value[1]}"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def parse(text: str) -> Spec:
+    """Reads a data spec. In SOURCE, ``%3F`` is a question mark and ``%25`` a percent sign.
+
+    Raises UsageError for an unknown kind or key (naming the nearest), a key given twice, or a value that its key
+    does not take.
+    """
+    source, _, query = text.partition("?")
+    kind = None
+    if match := re.match(r"([a-z][a-z-]+):", source):
+        kind, source = match[1], source[match.end() :]
+        if kind in PLANNED:
+            raise UsageError(f"This version does not read {kind!r} data yet: the kinds are {', '.join(KINDS)}.")
+        if kind not in KINDS:
+            raise UsageError(
+                f"There is no kind of data {kind!r}: {nearest(kind, KINDS)}; a path with a colon is written images:PATH."
+            )
+    source = re.sub("%3F|%25", lambda escape: "?" if escape[0].upper() == "%3F" else "%", source, flags=re.I)
+    if not source or "\0" in source:
+        raise UsageError(f"The data spec {text!r} names no source: [KIND:]SOURCE[?key=value&...], such as digits.")
+    given: dict[str, Any] = {}
+    for pair in query.split("&") if query else []:
+        name, equals, value = pair.partition("=")
+        if name not in KEYS:
+            raise UsageError(f"The data spec {text!r} has no key {name!r}: {nearest(name, KEYS)}.")
+        if not equals or name in given:
+            raise UsageError(f"In the data spec {text!r}, {name} is {'given twice' if equals else 'without a value'}.")
+        if kind == "mixture" and name in PICTURE_KEYS:
+            raise UsageError(f"In the data spec {text!r}, {name} says nothing: a mixture has no pictures.")
+        try:
+            given[name] = KEYS[name].read(value)
+        except ValueError as error:
+            raise UsageError(f"In the data spec {text!r}, {name}={value} does not read: it takes {error}.") from None
+    return Spec(source, kind, **{name.replace("-", "_"): value for name, value in given.items()})

@@ -73,8 +73,8 @@ def digits() -> Extractor:
 
 
 def _hidden(net: nn.Module, x: Tensor) -> Tensor:
-    _, hidden = net(x)
-    return hidden  # type: ignore[no-any-return]
+    hidden: Tensor = net(x)[1]
+    return hidden
 
 
 def _prepare(x: Tensor) -> Tensor:

@@ -109,14 +109,21 @@ class SSIM(PairMetric):
     """
 
     WINDOW, SIGMA, K1, K2 = 11, 1.5, 0.01, 0.03
+    PIXELS = 1 << 18  # at once: ten float64 maps of so many stay in a cache; ten times faster at 256x256
 
     def measure(self, x: Tensor, y: Tensor) -> Tensor:
+        some = max(1, self.PIXELS // x[0].numel())
+        return torch.cat(
+            [self._measure(a, b) for a, b in zip(torch.split(x, some), torch.split(y, some), strict=True)]
+        )[:, None]
+
+    def _measure(self, x: Tensor, y: Tensor) -> Tensor:
+        """SSIM [B] of pairs."""
         x, y = (double(x) + 1) / 2, (double(y) + 1) / 2
-        window = self._window(x.shape[1:])
-        rows, columns = _filter(x.shape[2], window, self.SIGMA, x), _filter(x.shape[3], window, self.SIGMA, x)
+        line = _gaussian(self._window(x.shape[1:]), self.SIGMA)
 
         def blur(image: Tensor) -> Tensor:
-            return rows @ image @ columns.T
+            return _slide(_slide(image, line, 2), line, 3)
 
         mu_x, mu_y = blur(x), blur(y)
         var_x, var_y = blur(x * x) - mu_x * mu_x, blur(y * y) - mu_y * mu_y
@@ -124,7 +131,7 @@ class SSIM(PairMetric):
         c1, c2 = self.K1**2, self.K2**2
         luminance = (2 * mu_x * mu_y + c1) / (mu_x * mu_x + mu_y * mu_y + c1)
         structure = (2 * covariance + c2) / (var_x + var_y + c2)
-        return (luminance * structure).mean((1, 2, 3))[:, None]
+        return (luminance * structure).mean((1, 2, 3))
 
     def _window(self, shape: torch.Size) -> int:
         """The side of the window: 11, or the largest odd number that fits the image."""
@@ -146,14 +153,19 @@ class SSIM(PairMetric):
         return recipe
 
 
-def _filter(side: int, window: int, sigma: float, like: Tensor) -> Tensor:
-    """The valid Gaussian filter of a line of pixels as a banded matrix [side - window + 1, side].
+def _gaussian(window: int, sigma: float) -> list[float]:
+    """A line of the Gaussian window, its sum 1."""
+    line = [math.exp(-((i - window // 2) ** 2) / (2 * sigma**2)) for i in range(window)]
+    return [w / sum(line) for w in line]
 
-    As matrices the filter runs at full speed in float64, where convolutions have no fast kernel.
+
+def _slide(image: Tensor, line: list[float], dim: int) -> Tensor:
+    """The valid correlation of ``image`` with ``line`` along ``dim``, as a sum of shifted copies.
+
+    In float64 this is several times faster than a convolution, which has no kernel of its own there.
     """
-    offsets = torch.arange(window, dtype=like.dtype, device=like.device) - window // 2
-    weights = torch.exp(-(offsets**2) / (2 * sigma**2))
-    band = torch.zeros(side - window + 1, side, dtype=like.dtype, device=like.device)
-    for i in range(window):
-        band.diagonal(i).fill_(weights[i] / weights.sum())
-    return band
+    valid = image.shape[dim] - len(line) + 1
+    total = image.narrow(dim, 0, valid) * line[0]
+    for i, weight in enumerate(line[1:], 1):
+        total.add_(image.narrow(dim, i, valid), alpha=weight)
+    return total

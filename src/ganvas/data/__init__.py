@@ -10,8 +10,9 @@ arrays.py    .npz, .npy and folders of them         batches.py    their order, f
 from __future__ import annotations
 
 from ganvas.data.batches import Batches, Order
+from ganvas.data.contact import contact_sheet
 from ganvas.data.dataset import Dataset
 from ganvas.data.opening import open_data
 from ganvas.data.spec import Spec, keys, parse
 
-__all__ = ["Batches", "Dataset", "Order", "Spec", "keys", "open_data", "parse"]
+__all__ = ["Batches", "Dataset", "Order", "Spec", "contact_sheet", "keys", "open_data", "parse"]

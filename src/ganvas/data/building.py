@@ -210,7 +210,7 @@ def tolerate(where: str, bad: int, total: int, named: list[tuple[str, str]], spe
     if spec.strict:
         limit, remedy = "", "leave strict=true away"
     raise DataError(
-        f"At least {bad} of {total} pictures in {where} cannot be read{limit} ({names}): mend or remove them, or {remedy}."
+        f"{bad} or more of {total} pictures in {where} cannot be read{limit} ({names}): mend or remove them, or {remedy}."
     )
 
 

@@ -60,8 +60,8 @@ class Dataset:
 
     @property
     def found(self) -> dict[str, Any]:
-        """What there is, as JSON: kind, layout, split, rows of each split, shapes of the fields, rows of each class, sizes
-        and modes of the files, bad files and why."""
+        """What there is, as JSON: kind, layout, split, rows of each split, shapes of the fields, rows of each class,
+        sizes and modes of the files, bad files and why."""
         found = {**self._store.found, "classes": self._store.found["classes"].get(self.split, {})}
         return {
             "kind": self.kind,

@@ -152,7 +152,7 @@ def parse(text: str) -> Spec:
             raise UsageError(f"This version does not read {kind!r} data yet: the kinds are {', '.join(KINDS)}.")
         if kind not in KINDS:
             raise UsageError(
-                f"There is no kind of data {kind!r}: {nearest(kind, KINDS)}; a path with a colon is written images:PATH."
+                f"There is no kind of data {kind!r}: {nearest(kind, KINDS)}; write images:PATH for a path with a colon."
             )
     source = re.sub("%3F|%25", lambda escape: "?" if escape[0].upper() == "%3F" else "%", source, flags=re.I)
     if not source or "\0" in source:

@@ -1,0 +1,76 @@
+"""Sheets: many images on one, for people to look at."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from ganvas.files import atomic
+
+Images = Tensor | NDArray[np.uint8]  # float [N, C, H, W] in [-1, 1], or uint8 [N, H, W, C]; C is 1 or 3
+
+PLEASANT = 64  # pixels a side up to which small images are enlarged, by whole factors
+GAP = 2  # pixels between images
+WITHIN = 1  # between an image and the one beside it
+PAPER = 255
+
+
+def to_uint8(images: Images) -> NDArray[np.uint8]:
+    """uint8 [N, H, W, C] from floats [N, C, H, W] in [-1, 1]: round((x + 1) * 127.5), clamped. uint8 stays as it is."""
+    if isinstance(images, np.ndarray):
+        return images
+    levels = ((images.detach().float() + 1) * 127.5).round().nan_to_num(0).clamp(0, 255).to(torch.uint8)
+    return levels.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def grid(
+    images: Images, columns: int | None = None, scale: int | None = None, beside: Images | None = None
+) -> Image.Image:
+    """All images on one sheet, row by row.
+
+    columns: how many images (or pairs) a row; by default the sheet is nearly square. scale: whole factor of
+    enlargement; by default images under 64 px grow up to it. beside: as many images of the same size, each put to the
+    right of its partner.
+    """
+    tiles = _enlarged(to_uint8(images), scale)
+    gap = GAP
+    if beside is not None:
+        partners = _enlarged(to_uint8(beside), scale)
+        between = np.full((*tiles.shape[:2], WITHIN, tiles.shape[3]), PAPER, np.uint8)
+        tiles, gap = np.concatenate([tiles, between, partners], 2), 3 * GAP
+    n, h, w, c = tiles.shape
+    columns = min(n, columns or max(1, round(math.sqrt(n * (h + gap) / (w + gap)))))
+    rows = math.ceil(n / columns)
+    sheet = np.full((rows * (h + gap) + gap, columns * (w + gap) + gap, c), PAPER, np.uint8)
+    for i, tile in enumerate(tiles):
+        top, left = gap + i // columns * (h + gap), gap + i % columns * (w + gap)
+        sheet[top : top + h, left : left + w] = tile
+    return Image.fromarray(sheet[..., 0] if c == 1 else sheet)
+
+
+def _enlarged(tiles: NDArray[np.uint8], scale: int | None) -> NDArray[np.uint8]:
+    scale = scale or max(1, PLEASANT // max(tiles.shape[1:3]))
+    return tiles.repeat(scale, 1).repeat(scale, 2)
+
+
+def save_sheet(
+    images: Images,
+    path: Path,
+    columns: int | None = None,
+    scale: int | None = None,
+    beside: Images | None = None,
+) -> None:
+    """Writes `grid` of the images to ``path``, whole or not at all; its suffix says the format."""
+    save_image(grid(images, columns, scale, beside), path)
+
+
+def save_image(image: Image.Image, path: Path) -> None:
+    """Writes a picture, whole or not at all; its suffix says the format."""
+    with atomic(path) as part:
+        image.save(part)

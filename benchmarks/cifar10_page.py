@@ -97,7 +97,9 @@ def write(options: argparse.Namespace, rows: list[dict[str, Any]], names: list[s
         "|---|---|" + "---|" * len(METRICS),
     ]
     for row in rows:
-        cells = [figure(row["metrics"].get(name, {}).get("value"), 4 if name in ("mse", "ssim") else 3) for name in METRICS]
+        cells = [
+            figure(row["metrics"].get(name, {}).get("value"), 4 if name in ("mse", "ssim") else 3) for name in METRICS
+        ]
         lines.append(f"| `{row['system']}` | {row['last']['step']:,} | " + " | ".join(cells) + " |")
     lines += ["", "What each number is (the recipe that the command prints):", ""]
     recipes = {name: found for row in rows for name, found in row["metrics"].items() if name in METRICS}
@@ -110,7 +112,12 @@ def write(options: argparse.Namespace, rows: list[dict[str, Any]], names: list[s
         if (options.out / f"cifar10-{row['system']}-samples.png").exists():
             lines += [f"`{row['system']}`, seed 0, averaged weights:", "",
                       f"![{row['system']}](cifar10-{row['system']}-samples.png)", ""]  # fmt: skip
-    lines += ["## Commands", "", "```sh", f"python benchmarks/cifar10_page.py CIFAR10 --minutes {options.minutes:g}   # runs:"]
+    lines += [
+        "## Commands",
+        "",
+        "```sh",
+        f"python benchmarks/cifar10_page.py CIFAR10 --minutes {options.minutes:g}   # runs:",
+    ]
     lines += ["ganvas " + " ".join(part.replace(options.data, "CIFAR10") for part in row["command"]) for row in rows]
     lines += ["ganvas evaluate RUN", "```", ""]
     (options.out / "cifar10.md").write_text("\n".join(lines))

@@ -423,7 +423,7 @@ class Run:
             raise RunError(f"{checkpoint.folder} does not fit {self.config.system}: {reason}") from error
         game.requires_grad_(False)
         # channels-last weights, as in training: the verbs' convolutions are faster so
-        return game.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+        return game.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def info(self) -> dict[str, Any]:
         """What there is to know without torch: steps, data, metrics, size on disk, verbs, the next command."""

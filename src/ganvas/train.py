@@ -227,9 +227,14 @@ class _Training:
         )
         self.batches = Batches(asked.dataset, c.batch_size, seed=c.seed, device=self.device, rank=rank, world=world)
         held_out = asked.dataset.part("test") if "test" in asked.dataset.splits else None
-        self.valid = held_out and Batches(
-            held_out, c.batch_size, seed=c.seed, device=self.device, rank=rank, world=world, flip=False
-        )
+        self.valid: Batches | None = None
+        if held_out is not None:
+            self.valid = Batches(
+                held_out, c.batch_size, seed=c.seed, device=self.device, rank=rank, world=world, flip=False
+            )
+        self.whole = Batches(
+            asked.dataset, c.batch_size, seed=c.seed, device=self.device, flip=False
+        )  # to calibrate on
         self.shown = held_out or asked.dataset
         self.signal: int | None = None
         self.saved: Path | None = None
@@ -327,7 +332,7 @@ class _Training:
         saved = engine.state_dict()
         memory = dict(enumerate(parallel.gather(saved["memory"]))) if saved["memory"] else None
         if parallel.rank() == 0:
-            game = calibrate(engine.averaged, self.shown, n=CALIBRATION_IMAGES)
+            game = calibrate(engine.averaged, self.whole, n=CALIBRATION_IMAGES, seed=c.seed)
             self.saved = self.run.save(
                 step,
                 weights=saved["weights"],

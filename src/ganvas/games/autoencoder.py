@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ganvas.errors import UsageError
 from ganvas.game import Game, Player, Turn, minimise
-from ganvas.games import register
+from ganvas.games import Presets, register
 from ganvas.losses import absolute_error
 from ganvas.nets.table import Decoder, Head
 from ganvas.optim import adam
@@ -29,7 +29,7 @@ class Config:
     """Decay a step of the averaged weights, which the verbs use."""
 
 
-PRESETS = {
+PRESETS: Presets = {
     "small": {"width": 16, "latent": 64, "steps": 2_000, "batch_size": 64},
     "tiny":  {"width":  2, "latent":  4, "steps":    60, "batch_size": 16},
 }  # fmt: skip

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ganvas.errors import UsageError
 from ganvas.game import Game, Player, Turn, minimise, noise
-from ganvas.games import register
+from ganvas.games import Presets, register
 from ganvas.losses import accuracy, bce, kl_normal, latent_nll, latent_precision, raw, squared_error
 from ganvas.nets.table import Critic, Decoder, Encoder
 from ganvas.optim import exponential_decay, keras_adam
@@ -39,7 +39,7 @@ class Config:
     """The part of the learning rate that is left at the last step; it decays exponentially."""
 
 
-PRESETS = {
+PRESETS: Presets = {
     "small":      {"width":  16, "latent":  64, "lr": 5e-4, "lr_end": 0.1,  "steps":  1_000, "batch_size": 64},
     "paper":      {"width": 128, "latent": 100, "lr": 2e-4, "lr_end": 0.02, "steps": 50_000, "batch_size": 64},
     "avae-table": {"width": 128, "latent": 100, "lr": 2e-4, "lr_end": 0.02, "steps": 50_000, "batch_size": 64},

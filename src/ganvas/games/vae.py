@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ganvas.errors import UsageError
 from ganvas.game import Game, Player, Turn, minimise, noise
-from ganvas.games import register
+from ganvas.games import Presets, register
 from ganvas.losses import bernoulli_nll, bits_per_dim, gaussian_nll, kl_normal
 from ganvas.nets.table import Decoder, Encoder
 from ganvas.optim import exponential_decay, keras_adam
@@ -40,7 +40,7 @@ class Config:
     """The part of the learning rate that is left at the last step; it decays exponentially."""
 
 
-PRESETS = {
+PRESETS: Presets = {
     "small":      {"width":  16, "latent":  64, "lr": 1e-3, "lr_end": 0.1,  "steps":  2_000, "batch_size": 64},
     "avae-table": {"width": 128, "latent": 100, "lr": 2e-4, "lr_end": 0.02, "steps": 50_000, "batch_size": 64,
                    "sigma": "shared"},
@@ -108,7 +108,7 @@ class VAE(Game):
 
     @torch.no_grad()
     def decode(self, z: Tensor, *, seed: int = 0, first: int = 0, label: int | None = None) -> Tensor:
-        """The mean of p(x|z). A conditional game takes ``label``, or for row i class ``first + i`` modulo the classes."""
+        """The mean of p(x|z). A conditional game takes ``label``, else row i class ``first + i`` modulo K."""
         if label is not None and not 0 <= label < self.classes:
             known = f"classes 0 to {self.classes - 1}" if self.classes else "no classes"
             raise UsageError(f"There is no class {label}: this vae knows {known}.")

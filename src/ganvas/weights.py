@@ -154,7 +154,7 @@ def _entry(name: str) -> tuple[str, Published]:
     for key, entry in TABLE.items():
         if any(name == file for file, _ in entry.files):
             return key, entry
-    raise UsageError(f"There are no published weights called {name!r}; {nearest(name, names())}")
+    raise UsageError(f"There are no published weights called {name!r}: {nearest(name, names())}.")
 
 
 def _folders() -> list[Path]:

@@ -57,7 +57,7 @@ def metric(name: str) -> Metric:
     """A fresh metric by name. Raises UsageError for an unknown name; MissingWeights (one line: what, where from, where
     to put it) and Damaged where published weights are not at hand or not what was published."""
     if name not in TABLE:
-        raise UsageError(f"There is no metric {name!r}; {nearest(name, NAMES)}")
+        raise UsageError(f"There is no metric {name!r}: {nearest(name, NAMES)}.")
     return TABLE[name][2](name)
 
 

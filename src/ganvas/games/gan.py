@@ -1,0 +1,136 @@
+"""The first generative adversarial network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ganvas.errors import UsageError
+from ganvas.game import Game, Player, Turn, frozen, minimise, noise
+from ganvas.games import register
+from ganvas.losses import accuracy, bce, raw, saturating
+from ganvas.nets import dcgan, mlp, table
+from ganvas.optim import exponential_decay, keras_adam
+from ganvas.schema import Schema
+
+
+@dataclass(frozen=True)
+class Config:
+    loss: Literal["saturating", "non-saturating", "raw"] = "non-saturating"
+    """What G minimises: E[ln(1 - d)], the minimax form; E[-ln d]; or minus the critic's bare logit (the AVAE table)."""
+    updates: Literal["alternating", "simultaneous"] = "alternating"
+    """Whether G answers the critic's new weights (Algorithm 1) or both move at once, from one forward pass."""
+    critic_steps: int = 1
+    """Batches of the critic to one of G: the k of Algorithm 1; for alternating updates."""
+    nets: Literal["auto", "mlp", "conv", "table"] = "auto"
+    """Dense layers, small 4x4 convolutions, or the 5x5 ones of the AVAE table; auto: mlp for vectors, conv for images."""
+    width: int = 128
+    """Units of a dense layer, or channels of the first convolution."""
+    latent: int = 100
+    """Dimensions of z."""
+    lr_generator: float = 2e-4
+    """Learning rate of G, before its decay."""
+    lr_critic: float = 2e-4
+    """Learning rate of the critic, before its decay."""
+    beta1: float = 0.5
+    """Adam's first moment."""
+    lr_end: float = 1.0
+    """The part of the learning rates that is left at the last step; they decay exponentially (1: they do not)."""
+    ema: float | None = None
+    """Decay a step of the averaged G that samples are drawn from; None: G as it is."""
+
+
+PRESETS = {
+    "small": {"width": 128, "latent": 32, "lr_generator": 1e-3, "lr_critic": 1e-3, "lr_end": 0.01, "ema": 0.999, "steps": 10_000, "batch_size": 256},
+    "paper": {"nets": "mlp", "width": 1200, "latent": 100, "steps": 100_000, "batch_size": 100},
+    "avae-table": {"loss": "raw", "updates": "simultaneous", "nets": "table", "width": 128, "latent": 100, "lr_end": 0.02, "steps": 50_000, "batch_size": 64},
+    "tiny": {"width": 4, "latent": 4, "lr_generator": 1e-3, "lr_critic": 1e-3, "steps": 60, "batch_size": 16},
+}  # fmt: skip
+
+
+@register(Config, PRESETS)
+class GAN(Game):
+    """Generator against discriminator (Goodfellow et al. 2014, 1406.2661).
+
+    One round is one batch. The critic D minimises E[-ln d(x) - ln(1 - d(G(z)))], d being the sigmoid of its score.
+    """
+
+    def __init__(self, config: Config, schema: Schema) -> None:
+        super().__init__()
+        self.config = config
+        self.field = "vector" if "vector" in schema else "image"
+        if self.field not in schema:
+            raise UsageError("gan learns from vectors or images; this data has neither.")
+        if config.critic_steps < 1:
+            raise UsageError(f"critic_steps must be 1 or more, not {config.critic_steps}.")
+        if config.updates == "simultaneous" and config.critic_steps > 1:
+            raise UsageError("In simultaneous updates both move on every batch: leave critic_steps at 1.")
+        self.G, self.D = _nets(config, schema[self.field])
+        betas, decay = (config.beta1, 0.999), exponential_decay(config.lr_end)
+        self.generator = Player((self.G,), keras_adam(config.lr_generator, betas), decay, ema=config.ema)
+        self.critic = Player((self.D,), keras_adam(config.lr_critic, betas), decay)
+
+    def round(self, **batch: Tensor) -> Iterator[Turn]:  # image [B, C, H, W] in [-1, 1], or vector [B, D]
+        x = batch[self.field]
+        fake = self.G(self.normal(len(x), self.config.latent))
+        if self.config.updates == "simultaneous":
+            real_score, fake_score = self.D(x), self.D(fake)
+            self.note(**accuracy(real_score, fake_score))
+            yield (
+                minimise(self.generator, fool=self.fool(fake_score)),
+                minimise(self.critic, real=bce(real_score, 1), fake=bce(fake_score, 0)),
+            )
+        else:
+            real_score, fake_score = self.D(x), self.D(fake.detach())
+            self.note(**accuracy(real_score, fake_score))
+            yield minimise(self.critic, real=bce(real_score, 1), fake=bce(fake_score, 0))
+            if self.every(self.config.critic_steps):
+                with frozen(self.D):
+                    score = self.D(fake)
+                yield minimise(self.generator, fool=self.fool(score))
+
+    def fool(self, score: Tensor) -> Tensor:
+        """G's loss, of the scores [B] of its fakes."""
+        match self.config.loss:
+            case "saturating":
+                return saturating(score)
+            case "non-saturating":
+                return bce(score, 1)
+            case "raw":
+                return raw(score)
+
+    # ---- verbs -------------------------------------------------------------------------------------------------------
+    def prior(self, n: int, *, seed: int = 0, first: int = 0, truncation: float | None = None) -> Tensor:
+        z = noise(n, self.config.latent, seed=seed, first=first, truncation=truncation)
+        return z.to(next(self.parameters()))
+
+    @torch.no_grad()
+    def decode(self, z: Tensor, *, seed: int = 0, first: int = 0, label: int | None = None) -> Tensor:
+        """G(z)."""
+        if label is not None:
+            raise UsageError("This gan knows no classes: leave the class away.")
+        x: Tensor = self.G(z)
+        return x
+
+    def sample(
+        self, n: int, *, seed: int = 0, first: int = 0, truncation: float | None = None, label: int | None = None
+    ) -> Tensor:
+        z = self.prior(n, seed=seed, first=first, truncation=truncation)
+        return self.decode(z, seed=seed, first=first, label=label)
+
+
+def _nets(config: Config, shape: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
+    """G and D for rows of ``shape``."""
+    width, latent, picture = config.width, config.latent, len(shape) == 3
+    kind = config.nets if config.nets != "auto" else "conv" if picture else "mlp"
+    if kind == "mlp":
+        return mlp.Generator(shape, width, latent, squash=picture), mlp.Critic(shape, width)
+    if not picture:
+        raise UsageError(f"The nets {kind!r} are for images, and this data has vectors: use nets 'mlp'.")
+    if kind == "table":
+        return table.Decoder(shape, width, latent), table.Critic(shape, width)
+    return dcgan.Generator(shape, width, latent), dcgan.Critic(shape, width)

@@ -1,10 +1,13 @@
 """Sources -> store of typed ragged columns -> batches; pure in (seed, step).
 
-spec.py      what a data spec says                  pictures.py   one picture, from any file
-opening.py   which source it names                  building.py   a source into a store
-source.py    what every source gives                store.py      memory-mapped columns, content-addressed
-embedded.py  digits, photos, mixtures               dataset.py    rows as tensors
-arrays.py    .npz, .npy and folders of them         batches.py    their order, flips and ranks
+spec.py      what a data spec says                 pictures.py  one picture, from any file
+opening.py   which source it names                 building.py  a source into a store
+source.py    what every source gives               store.py     memory-mapped columns, content-addressed
+embedded.py  digits, photos, mixtures              dataset.py   rows as tensors
+folders.py   pictures in a folder at any depth     batches.py   their order, flips and ranks
+archives.py  pictures in a zip or tar              contact.py   a sheet of what there is
+arrays.py    .npz, .npy and folders of them        fetch.py     named sets from their publishers
+cifar.py     CIFAR-10's binary files
 """
 
 from __future__ import annotations

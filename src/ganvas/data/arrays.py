@@ -14,10 +14,9 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from ganvas.data.pictures import MOST_PIXELS
-from ganvas.data.source import Block, Part, Pixels, Rows, Scan, Source, numbers, stamp
+from ganvas.data.source import SPLITS, Block, Part, Pixels, Rows, Scan, Source, numbers, stamp
 from ganvas.errors import DataError, nearest
 
-SPLITS = ("train", "test", "val", "valid", "validation")
 WANTED = "uint8 [N, H, W, C] or float [N, C, H, W] in [-1, 1], C being 1, 3 or 4"
 MOST_CLASSES = 100_000
 

@@ -209,9 +209,8 @@ def tolerate(where: str, bad: int, total: int, named: list[tuple[str, str]], spe
     limit, remedy = f", over max-bad={100 * spec.max_bad:g}%", "raise max-bad"
     if spec.strict:
         limit, remedy = "", "leave strict=true away"
-    raise DataError(
-        f"{bad} or more of {total} pictures in {where} cannot be read{limit} ({names}): mend or remove them, or {remedy}."
-    )
+    unread = f"{bad} or more of {total} pictures in {where} cannot be read{limit} ({names})"
+    raise DataError(f"{unread}: mend or remove them, or {remedy}.")
 
 
 def _in_order(blocks: Iterator[Block], preparation: Preparation) -> Iterator[tuple[int, _Done]]:

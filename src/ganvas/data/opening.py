@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ganvas.data import arrays, embedded
+from ganvas.data import archives, arrays, cifar, embedded, folders
 from ganvas.data.building import build, tolerate
 from ganvas.data.dataset import Dataset
 from ganvas.data.source import Source
@@ -16,6 +16,7 @@ from ganvas.errors import DataError, nearest
 SETS: dict[str, Callable[[Spec], Source]] = {
     "digits": lambda spec: embedded.digits(),
     "photos": lambda spec: embedded.photos(spec.size),
+    "cifar10": lambda spec: cifar.cifar10(),
 }
 
 
@@ -41,10 +42,32 @@ def find(spec: Spec) -> Source:
     if spec.source in SETS:
         return SETS[spec.source](spec)
     path = Path(spec.source).expanduser()
-    if not path.exists():
+    try:
+        return _at(path)
+    except FileNotFoundError:
         hint = nearest(spec.source, SETS)
-        raise DataError(f"There is no data {spec.source!r}: it is neither a file or folder nor a named set; {hint}.")
+        raise DataError(
+            f"There is no data {spec.source!r}: it is neither a file or folder nor a named set; {hint}."
+        ) from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def _at(path: Path) -> Source:
+    """The source at a path. Raises OSError for what is not there or not readable, DataError for what is no data."""
+    if path.is_dir():
+        if (source := cifar.cifar10_here(path)) is not None:
+            return source
+        files = folders.listing(path)
+        array_files = [] if files.files else sorted(path.glob("*.np[yz]"))
+        return arrays.array_folder(path, array_files) if array_files else folders.folder(path, files)
+    path.stat()
     if path.suffix.lower() in (".npz", ".npy"):
         return arrays.array_file(path)
-    files = sorted(path.glob("*.np[yz]"))
-    return arrays.array_folder(path, files)
+    if path.name == cifar.ARCHIVE and (source := cifar.cifar10_here(path.parent)) is not None:
+        return source
+    if archives.is_archive(path):
+        return archives.archive(path)
+    if folders.is_picture(path.name):
+        return folders.single(path)
+    raise DataError(f"{path} is nothing that is read: a folder, picture, {' '.join(archives.SUFFIXES)}, .npz or .npy.")

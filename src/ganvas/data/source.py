@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+SPLITS = ("train", "test", "val", "valid", "validation")  # as folders and files name them, in the order shown
+
 Rows = NDArray[np.int64]
 Pixels = NDArray[np.uint8]  # [N, H, W, C]
 Vectors = NDArray[np.float32]  # [N, D]

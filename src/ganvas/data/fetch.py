@@ -1,0 +1,87 @@
+"""Data sets from their publishers: the one place in the data room that uses the network."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ganvas.data import cifar
+from ganvas.errors import DataError, UsageError, nearest
+from ganvas.files import atomic, cache_folder, sha256
+
+
+@dataclass(frozen=True)
+class Download:
+    """One file of a publisher: its address, its name here, and the checksum that the publisher gives."""
+
+    url: str
+    file: str
+    checksum: str  # "md5:..." or "sha256:..."
+
+
+SETS = {
+    "cifar10": Download(
+        "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", cifar.ARCHIVE, "md5:c32a1d4ab5d03f1284b67883e8d87530"
+    )
+}
+
+
+def fetch(name: str, dest: Path | None = None) -> Path:
+    """The folder of a named set, downloaded if it is not there whole.
+
+    dest: a folder of the user's; by default the cache, where the spec of that name finds it. The SHA-256 of the first
+    download is kept beside the file, and holds from then on. Raises UsageError for an unknown name, DataError where the
+    download fails or is not what was published.
+    """
+    if name not in SETS:
+        raise UsageError(f"There is no data set {name!r} to fetch: {nearest(name, SETS)}.")
+    download = SETS[name]
+    folder = dest or cache_folder() / "datasets" / name
+    file, record = folder / download.file, folder / f"{download.file}.sha256"
+    kept = record.read_text().split()[0] if record.is_file() and record.read_text().strip() else None
+    if file.is_file() and kept is not None and sha256(file) == kept:
+        return folder
+    _download(download, folder)
+    got = sha256(file)
+    if kept is not None and got != kept:
+        raise DataError(
+            f"{file} is not the file that was first fetched (sha256 {got[:12]}, was {kept[:12]}): if its publisher "
+            f"changed it, remove {record} and fetch again."
+        )
+    with atomic(record) as part:
+        part.write_text(f"{got}  {download.file}\n")
+    return folder
+
+
+def _download(download: Download, folder: Path) -> None:
+    """Fetches with pooch, which writes beside and renames, and leaves a whole file as it is."""
+    import pooch
+    import requests
+
+    pooch.get_logger().setLevel("WARNING")
+    downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=30)
+    try:
+        pooch.retrieve(download.url, download.checksum, download.file, folder, downloader=downloader)
+    except requests.RequestException as error:
+        raise DataError(
+            f"{download.url} could not be fetched ({_reason(error)}): check the network, or get the file elsewhere and "
+            f"put it at {folder / download.file}."
+        ) from error
+    except ValueError as error:
+        raise DataError(
+            f"{download.url} did not give the published file (another checksum): try again later, or get the file "
+            f"elsewhere and put it at {folder / download.file}."
+        ) from error
+    except OSError as error:
+        raise DataError(
+            f"{folder / download.file} cannot be written ({error.strerror or error}): make room, or use another --dest."
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    import requests
+
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"HTTP {error.response.status_code}"
+    return "no answer in time" if isinstance(error, requests.Timeout) else "no connection"

@@ -14,20 +14,20 @@ import time
 from collections.abc import Callable
 
 import torch
-from eager_avae import EagerAVAE
 from torch import Tensor, nn
 
+from eager_avae import EagerAVAE
 from ganvas.engine import Engine
 from ganvas.games.avae import AVAE, Config
+from ganvas.memory import hold_memory
 from ganvas.schema import Schema
 from ganvas.streams import Purpose, stream
-from ganvas.train import hold_memory
 
 BATCH, LATENT, SIDE = 64, 100, 32
 
 
 def turned(net: nn.Module, base: tuple[int, int], widths: dict[str, int]) -> dict[str, Tensor]:
-    """Our weights as the eager nets take them: kernels flipped, dense positions in the order h, w, c turned by 180 degrees.
+    """Our weights as the eager nets take them: kernels flipped, dense positions (h, w, c) turned by 180 degrees.
 
     widths: the channels of the map that a dense layer reads or writes, by the layer's name.
     """
@@ -68,7 +68,7 @@ def differ(game: AVAE, eager: EagerAVAE, width: int) -> float:
     hand_over(game, other, width)
     pairs = zip((other.E, other.decoder, other.G, other.D), (eager.E, eager.decoder, eager.G, eager.D), strict=True)
     return max(
-        float((a - b).abs().max()) for x, y in pairs for a, b in zip(x.parameters(), y.parameters(), strict=True)
+        (a - b).abs().max().item() for x, y in pairs for a, b in zip(x.parameters(), y.parameters(), strict=True)
     )
 
 
@@ -120,11 +120,8 @@ def main() -> None:
             if i >= 2:
                 ratios.append(plain / fast)
                 ours.append(fast)
-        low, high = min(ratios), max(ratios)
-        print(
-            f"width {width}: {1 / statistics.median(ours):.2f} steps/s, {statistics.median(ratios):.2f}x the eager loop "
-            f"(pairs {low:.2f} to {high:.2f})"
-        )
+        rate, ratio = 1 / statistics.median(ours), statistics.median(ratios)
+        print(f"width {width}: {rate:.2f} steps/s, {ratio:.2f}x the eager loop ({min(ratios):.2f} to {max(ratios):.2f})")
 
 
 if __name__ == "__main__":

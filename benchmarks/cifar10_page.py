@@ -2,8 +2,8 @@
 
     python benchmarks/cifar10_page.py CIFAR10 [--minutes 6] [--runs runs/cifar10] [--out docs/results]
 
-CIFAR10 is a data spec of the set (a folder with train.npz and test.npz, or with the original binary files). Runs that are
-there already are not trained again: after a kill the same command goes on.
+CIFAR10 is a data spec of the set (a folder with train.npz and test.npz, or with the original binary files). Runs that
+are there already are not trained again: after a kill the same command goes on.
 """
 
 from __future__ import annotations
@@ -89,9 +89,9 @@ def write(options: argparse.Namespace, rows: list[dict[str, Any]], names: list[s
     lines = [
         f"# CIFAR-10, {options.minutes:g} minutes a system",
         "",
-        f"Preset `small`, seed 0, one run each. Hardware: {cpu()}; torch {torch.__version__}; ganvas {ganvas.__version__}; "
-        f"{time.strftime('%Y-%m-%d')}. One seed and a few minutes on a CPU show that everything works, not which system is "
-        "better.",
+        f"Preset `small`, seed 0, one run each. Hardware: {cpu()}; torch {torch.__version__}; "
+        f"ganvas {ganvas.__version__}; {time.strftime('%Y-%m-%d')}. One seed and a few minutes on a CPU show that "
+        "everything works, not which system is better.",
         "",
         "| system | steps | " + " | ".join(METRICS) + " |",
         "|---|---|" + "---|" * len(METRICS),

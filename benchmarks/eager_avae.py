@@ -1,7 +1,7 @@
 """The AVAE step as a good user would write it from the paper's tables: the yardstick of `avae_step.py`, and the tests'.
 
-Contiguous fp32; TensorFlow's asymmetric SAME by ``F.pad`` and by cropping; one shared forward; one backward a player over
-its own weights; a plain Adam tensor by tensor with Keras's epsilon; nothing read back. Imports nothing of ganvas.
+Contiguous fp32; TensorFlow's asymmetric SAME by ``F.pad`` and by cropping; one shared forward; one backward a player
+over its own weights; a plain Adam tensor by tensor with Keras's epsilon; nothing read back. Imports nothing of ganvas.
 """
 
 from __future__ import annotations
@@ -30,9 +30,7 @@ class Stack(nn.Module):
     def __init__(self, channels: int, width: int, strides: tuple[int, ...]) -> None:
         super().__init__()
         ins, outs = [channels, width, 2 * width, 4 * width], [width, 2 * width, 4 * width, 8 * width]
-        self.convs = nn.ModuleList(
-            nn.Conv2d(i, o, 5, s, bias=i == channels) for i, o, s in zip(ins, outs, strides, strict=True)
-        )
+        self.convs = nn.ModuleList(nn.Conv2d(ins[i], outs[i], 5, strides[i], bias=i == 0) for i in range(4))
         self.norms = nn.ModuleList(nn.BatchNorm2d(o, eps=1e-3) for o in outs[1:])
 
     def forward(self, x: Tensor) -> Tensor:

@@ -165,14 +165,16 @@ def test_divergence_stops_with_player_step_and_last_good_checkpoint(tmp_path: Pa
 def test_a_second_process_on_a_run_is_refused(tmp_path: Path) -> None:
     run = train("autoencoder", data="digits", out=tmp_path, steps=2, **SMALL)
     with Run.locked(run.folder):
-        code = f"from ganvas.train import train; train('autoencoder', data='digits', out={str(tmp_path)!r}, steps=3, **{SMALL!r})"
-        other = python(code)
+        again = f"train('autoencoder', data='digits', out={str(tmp_path)!r}, steps=3, **{SMALL!r})"
+        other = python(f"from ganvas.train import train; {again}")
     assert other.returncode != 0
     assert "RunError" in other.stderr
     assert run.config.steps == 2
 
 
-def test_init_starts_from_another_run_and_lists_what_is_fresh(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_init_starts_from_another_run_and_lists_what_is_fresh(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     first = train("vae", data="digits", out=tmp_path / "a", steps=3, **SMALL)
     arguments: dict[str, Any] = {"data": "digits", "steps": 1, **SMALL, "quiet": False}
     second = train("avae", out=tmp_path / "b", init=tmp_path / "a", **arguments)

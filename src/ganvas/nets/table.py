@@ -49,7 +49,7 @@ def batch_norm(channels: int) -> nn.BatchNorm2d:
 
 
 class Stack(nn.Module):
-    """Image [B, C, H, W] to features [B, F], counted h, w, c: conv ch, 2ch, 4ch, 8ch, with batch norm after the first."""
+    """Image [B, C, H, W] to features [B, F], counted h, w, c: conv ch, 2ch, 4ch, 8ch; batch norm after the first."""
 
     def __init__(self, shape: Shape, width: int) -> None:
         super().__init__()

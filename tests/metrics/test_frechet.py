@@ -49,8 +49,8 @@ def test_equals_the_closed_form_where_covariances_commute(rows: list[tuple[float
 
 def test_a_set_is_at_no_distance_from_itself_at_any_rank() -> None:
     generator = np.random.default_rng(0)
-    for rank in (3, 60, 256):
-        covariance, mean = psd(256, rank, generator) * 100, torch.zeros(256, dtype=torch.float64)
+    for rank in (3, 60, 128):
+        covariance, mean = psd(128, rank, generator) * 100, torch.zeros(128, dtype=torch.float64)
         assert frechet.distance(mean, covariance, mean, covariance) < 1e-9 * covariance.trace()
 
 
@@ -69,10 +69,10 @@ def images(n: int, seed: int, *shape: int) -> Tensor:
     return torch.rand(n, *(shape or (3, 32, 32)), generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-@given(batch=st.integers(1, 24))
-@settings(max_examples=6, deadline=None)
+@given(batch=st.integers(1, 12))
+@settings(max_examples=4, deadline=None)
 def test_the_value_does_not_depend_on_the_batch_size(fd: FrechetDistance, batch: int) -> None:
-    a, b = images(24, 0), images(24, 1) * 0.5
+    a, b = images(12, 0), images(12, 1) * 0.5
     whole = fd.distance(fd.moments([a]), fd.moments([b])).value
     assert fd.distance(fd.moments(a.split(batch)), fd.moments(b.split(7))).value == pytest.approx(whole, rel=1e-4)
 

@@ -132,7 +132,7 @@ def test_one_pair_has_no_deviation_and_nan_is_null() -> None:
 
 def test_what_does_not_pair_is_refused() -> None:
     x, y = pair(2)
-    for a, b in ((x, y[:1]), (x, y[..., 1:]), (x[0], y[0]), (x[:0], y[:0])):
+    for a, b in ((x, y[:1]), (x, y[..., 1:]), (x[0], y[0]), (x[:0], y[:0]), (x.byte(), y)):
         with pytest.raises(DataError, match="counterparts"):
             metric("mse").update(a, b)  # type: ignore[union-attr]
     with pytest.raises(DataError, match="no pairs"):

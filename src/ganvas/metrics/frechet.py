@@ -88,7 +88,7 @@ def gather(
     """The moments that each of several metrics needs of one set of images, by the metric's name, in one pass.
 
     batches: images [B, 1 or 3, H, W] in [-1, 1], all of one size; not touched where everything is in the cache.
-    fingerprint: names these very images (data, rows, order-independent); with it the moments are kept in the cache
+    fingerprint: a name for these very images (say, of data, split and rows); with it the moments are kept in the cache
     under a hash of it, of the extractor's tensors and of its recipe. Raises DataError for images that do not fit.
     """
     extractors = {metric.extractor.name: metric.extractor for metric in metrics}

@@ -27,10 +27,11 @@ class PairMetric(ABC):
 
     def update(self, x: Tensor, y: Tensor) -> None:
         """Adds pairs of images [B, C, H, W] in [-1, 1], floating point. Raises DataError where they do not pair."""
-        if x.shape != y.shape or x.ndim != 4 or not x.numel():
+        floating = x.is_floating_point() and y.is_floating_point()
+        if x.shape != y.shape or x.ndim != 4 or not x.numel() or not floating:
             raise DataError(
-                f"{self.name} compares images with their counterparts, [B, C, H, W] each, and these are "
-                f"{list(x.shape)} and {list(y.shape)}."
+                f"{self.name} compares images with their counterparts, float [B, C, H, W] in [-1, 1], and these are "
+                f"{x.dtype} {list(x.shape)} and {y.dtype} {list(y.shape)}."
             )
         self._shape = x.shape[1:]
         with torch.inference_mode():

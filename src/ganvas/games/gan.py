@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ganvas.errors import UsageError
 from ganvas.game import Game, Player, Turn, frozen, minimise, noise
-from ganvas.games import register
+from ganvas.games import Presets, register
 from ganvas.losses import accuracy, bce, raw, saturating
 from ganvas.nets import dcgan, mlp, table
 from ganvas.optim import exponential_decay, keras_adam
@@ -27,11 +27,11 @@ class Config:
     critic_steps: int = 1
     """Batches of the critic to one of G: the k of Algorithm 1; for alternating updates."""
     nets: Literal["auto", "mlp", "conv", "table"] = "auto"
-    """Dense layers, small 4x4 convolutions, or the 5x5 ones of the AVAE table; auto: mlp for vectors, conv for images."""
-    width: int = 128
-    """Units of a dense layer, or channels of the first convolution."""
-    latent: int = 100
-    """Dimensions of z."""
+    """Dense layers, small 4x4 convolutions, or the AVAE table's; auto: mlp for vectors, conv for images."""
+    width: int | None = None
+    """Units of a dense layer, or channels of the first convolution; None: 128 for vectors, 32 for images."""
+    latent: int | None = None
+    """Dimensions of z; None: as many as a vector has, 64 for images."""
     lr_generator: float = 2e-4
     """Learning rate of G, before its decay."""
     lr_critic: float = 2e-4
@@ -44,11 +44,15 @@ class Config:
     """Decay a step of the averaged G that samples are drawn from; None: G as it is."""
 
 
-PRESETS = {
-    "small": {"width": 128, "latent": 32, "lr_generator": 1e-3, "lr_critic": 1e-3, "lr_end": 0.01, "ema": 0.999, "steps": 10_000, "batch_size": 256},
-    "paper": {"nets": "mlp", "width": 1200, "latent": 100, "steps": 100_000, "batch_size": 100},
-    "avae-table": {"loss": "raw", "updates": "simultaneous", "nets": "table", "width": 128, "latent": 100, "lr_end": 0.02, "steps": 50_000, "batch_size": 64},
-    "tiny": {"width": 4, "latent": 4, "lr_generator": 1e-3, "lr_critic": 1e-3, "steps": 60, "batch_size": 16},
+PRESETS: Presets = {
+    "small":      {"lr_generator": 1e-3, "lr_critic": 1e-3, "lr_end": 0.02, "ema": 0.999,
+                   "steps": 5_000, "batch_size": 128},
+    "paper":      {"nets": "mlp", "width": 1_200, "latent": 100,
+                   "steps": 100_000, "batch_size": 100},
+    "avae-table": {"nets": "table", "width": 128, "latent": 100, "loss": "raw", "updates": "simultaneous",
+                   "lr_end": 0.02, "steps": 50_000, "batch_size": 64},
+    "tiny":       {"width": 4, "latent": 4, "lr_generator": 1e-3, "lr_critic": 1e-3,
+                   "steps": 60, "batch_size": 16},
 }  # fmt: skip
 
 
@@ -69,14 +73,16 @@ class GAN(Game):
             raise UsageError(f"critic_steps must be 1 or more, not {config.critic_steps}.")
         if config.updates == "simultaneous" and config.critic_steps > 1:
             raise UsageError("In simultaneous updates both move on every batch: leave critic_steps at 1.")
-        self.G, self.D = _nets(config, schema[self.field])
+        shape = schema[self.field]
+        self.latent = config.latent or (64 if len(shape) == 3 else shape[0])
+        self.G, self.D = _nets(config, shape, self.latent)
         betas, decay = (config.beta1, 0.999), exponential_decay(config.lr_end)
         self.generator = Player((self.G,), keras_adam(config.lr_generator, betas), decay, ema=config.ema)
         self.critic = Player((self.D,), keras_adam(config.lr_critic, betas), decay)
 
     def round(self, **batch: Tensor) -> Iterator[Turn]:  # image [B, C, H, W] in [-1, 1], or vector [B, D]
         x = batch[self.field]
-        fake = self.G(self.normal(len(x), self.config.latent))
+        fake = self.G(self.normal(len(x), self.latent))
         if self.config.updates == "simultaneous":
             real_score, fake_score = self.D(x), self.D(fake)
             self.note(**accuracy(real_score, fake_score))
@@ -105,7 +111,7 @@ class GAN(Game):
 
     # ---- verbs -------------------------------------------------------------------------------------------------------
     def prior(self, n: int, *, seed: int = 0, first: int = 0, truncation: float | None = None) -> Tensor:
-        z = noise(n, self.config.latent, seed=seed, first=first, truncation=truncation)
+        z = noise(n, self.latent, seed=seed, first=first, truncation=truncation)
         return z.to(next(self.parameters()))
 
     @torch.no_grad()
@@ -123,9 +129,10 @@ class GAN(Game):
         return self.decode(z, seed=seed, first=first, label=label)
 
 
-def _nets(config: Config, shape: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
+def _nets(config: Config, shape: tuple[int, ...], latent: int) -> tuple[nn.Module, nn.Module]:
     """G and D for rows of ``shape``."""
-    width, latent, picture = config.width, config.latent, len(shape) == 3
+    picture = len(shape) == 3
+    width = config.width or (32 if picture else 128)
     kind = config.nets if config.nets != "auto" else "conv" if picture else "mlp"
     if kind == "mlp":
         return mlp.Generator(shape, width, latent, squash=picture), mlp.Critic(shape, width)

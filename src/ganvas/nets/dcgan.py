@@ -53,9 +53,7 @@ def norm(channels: int, on: bool) -> nn.Module:
 class Generator(nn.Module):
     """Noise [B, Z], and classes [B] if there are any, to images [B, C, H, W] in [-1, 1]."""
 
-    def __init__(
-        self, shape: Shape, width: int, latent: int, *, classes: int = 0, batch_norm: bool = True
-    ) -> None:
+    def __init__(self, shape: Shape, width: int, latent: int, *, classes: int = 0, batch_norm: bool = True) -> None:
         super().__init__()
         down = widths(shape, width)
         channels, height, breadth = shape

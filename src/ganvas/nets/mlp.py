@@ -16,12 +16,11 @@ class Trunk(nn.Module):
 
     def __init__(self, dims: int, width: int, depth: int, slope: float) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(width if i else dims, width) for i in range(depth))
-        self.slope = slope
-        for layer in self.layers:
+        layers = [nn.Linear(width if i else dims, width) for i in range(depth)]
+        for layer in layers:  # biases stay uniform: were they zero, every kink would pass through the origin
             nn.init.kaiming_normal_(layer.weight, slope)
-            bound = 1 / math.sqrt(layer.in_features)
-            nn.init.uniform_(layer.bias, -bound, bound)
+        self.layers = nn.ModuleList(layers)
+        self.slope = slope
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -20,9 +21,38 @@ def cache_folder() -> Path:
     return Path(platformdirs.user_cache_dir("ganvas"))
 
 
-def _beside(path: Path) -> Path:
+_ASIDE = re.compile(r"\.(?P<stem>.+)\.[0-9a-f]{8}\.(?P<why>part|gone)(?P<suffix>\.[^.]*)?")
+
+
+def _beside(path: Path, why: str = "part") -> Path:
     """A free name in the same folder (so that a rename is atomic), ending alike (so that writers know the format)."""
-    return path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
+    return path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.{why}{path.suffix}")
+
+
+def leftovers(folder: Path) -> list[tuple[Path, Path | None]]:
+    """What a kill left half-done in ``folder``, and the path that each was meant for (None: it was to be removed).
+
+    Only for a process that knows itself alone there: to another, what is being written looks the same.
+    """
+    found = ((path, _ASIDE.fullmatch(path.name)) for path in sorted(folder.glob(".*")))
+    return [
+        (path, folder / f"{name['stem']}{name['suffix'] or ''}" if name["why"] == "part" else None)
+        for path, name in found
+        if name
+    ]
+
+
+def remove(path: Path) -> None:
+    """Removes a file or folder so that nobody ever meets half of it under its name."""
+    gone = _beside(path, "gone")
+    try:
+        os.replace(path, gone)
+    except FileNotFoundError:
+        return
+    if gone.is_dir():
+        shutil.rmtree(gone, ignore_errors=True)
+    else:
+        gone.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:
@@ -56,7 +86,10 @@ def atomic(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yields a new folder beside ``path`` to fill; it takes the place of ``path`` when the block ends well."""
+    """Yields a new folder beside ``path`` to fill; it takes the place of ``path`` when the block ends well.
+
+    Where ``path`` is there already there is an instant in which both lie beside it, whole: `leftovers` finds them.
+    """
     part = _beside(path)
     part.mkdir(parents=True)
     try:

@@ -4,170 +4,38 @@
     stats.jsonl             one line a tick: step, images, seconds, named terms, health
     metrics.jsonl           one line an evaluation: step and figures with their recipes
     best.json               which checkpoint is the best, by what, if asked
-    checkpoint-00050000/    weights.safetensors, ema.safetensors, state.pt, state-RANK.pt, manifest.json with digests
+    checkpoint-00050000/    see `ganvas.checkpoint`: there whole or not at all
     samples/  report.html
 
-A checkpoint is there whole or not at all; a damaged one is named and the one before it is used. ``*.pt`` are read with
-``weights_only=True``: nothing is ever unpickled with code execution.
+A damaged checkpoint is named and the one before it is used.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import platform
-import shutil
-import subprocess
+import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 import ganvas
-from ganvas.errors import Damaged, RunError
-from ganvas.files import atomic, atomic_folder, sha256
+from ganvas.checkpoint import Checkpoint, verified, write
+from ganvas.console import note
+from ganvas.errors import Damaged, RunError, UsageError
+from ganvas.files import atomic, leftovers, remove
+from ganvas.settings import FORMAT, RunConfig, differences, origins
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ganvas.game import Game
 
-FORMAT = 1
-PACKAGES = ("torch", "numpy", "pillow", "safetensors", "scikit-learn", "scikit-image")
-
-
-class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Every setting of a run: all that ``load`` needs besides the weights."""
-
-    format: int = FORMAT
-    ganvas: str = ganvas.__version__
-    system: str
-    verbs: list[str]
-    preset: str
-    leaves: dict[str, Any]  # the system's config, resolved
-    data: str  # the spec
-    fingerprint: str  # of the data's content
-    schema: dict[str, list[int]]
-    classes: list[str]
-    seed: int
-    batch_size: int  # the whole batch, over ranks and shares
-    shares: int
-    world: int
-    steps: int
-    steps_per_epoch: int
-    precision: str
-    compile: bool
-    device: str
-    checkpoint_every: int
-    keep: int
-    keep_best: str | None
-    tick_every: int
-    init: str | None  # the run whose weights it started from
-    versions: dict[str, str]
-    git: str | None
-
-
-def origins() -> dict[str, Any]:
-    """What a run was made with: ``versions`` of packages, and the ``git`` commit when ganvas runs from a checkout."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    home = Path(__file__).resolve().parents[2]
-    commit = None
-    if (home / ".git").exists():
-        try:
-            asked = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, cwd=home)
-            commit = asked.stdout.strip() or None
-        except (OSError, subprocess.TimeoutExpired):
-            commit = None
-    return {"versions": found, "git": commit}
-
-
-def differences(old: RunConfig, new: RunConfig) -> tuple[list[str], list[str]]:
-    """What forbids resuming ``old`` as ``new``, and what may change but ends exactness: a clause each."""
-    refused, allowed = [], []
-    for name, label in (("system", "the system"), ("data", "the data"), ("seed", "the seed"),
-                        ("batch_size", "the batch size"), ("precision", "the precision")):  # fmt: skip
-        was, now = getattr(old, name), getattr(new, name)
-        if was != now:
-            refused.append(f"{label} was {was}, now {now}")
-    if old.data == new.data and old.fingerprint != new.fingerprint:
-        refused.append(f"the content of {old.data} has changed since")
-    if old.system == new.system:
-        for name in dict.fromkeys([*old.leaves, *new.leaves]):
-            was, now = old.leaves.get(name), new.leaves.get(name)
-            if was != now:
-                refused.append(f"{name} was {was}, now {now}")
-    for name, label in (("device", "device"), ("shares", "shares"), ("world", "ranks"), ("compile", "compilation")):
-        was, now = getattr(old, name), getattr(new, name)
-        if was != now:
-            allowed.append(f"{label} was {was}, now {now}: the run goes on, but not to the same bits")
-    torch_was, torch_now = old.versions.get("torch"), new.versions.get("torch")
-    if torch_was != torch_now:
-        allowed.append(f"torch was {torch_was}, now {torch_now}: the run goes on, but not to the same bits")
-    return refused, allowed
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """One checkpoint that is whole."""
-
-    folder: Path
-    step: int
-    calibrated: bool
-
-    def weights(self) -> dict[str, Tensor]:
-        """The raw game's tensors by name."""
-        return self._tensors("weights.safetensors")
-
-    def average(self) -> dict[str, Tensor]:
-        """The averaged game's tensors by name, batch-norm statistics calibrated if ``calibrated``."""
-        return self._tensors("ema.safetensors")
-
-    def state(self) -> dict[str, Any]:
-        """Optimisers, step and running log sums."""
-        return self._load("state.pt")
-
-    def memory(self, rank: int) -> dict[str, Tensor]:
-        """What that rank remembers between rounds (its image pools), if anything."""
-        return self._load(f"state-{rank}.pt") if (self.folder / f"state-{rank}.pt").exists() else {}
-
-    def _tensors(self, name: str) -> dict[str, Tensor]:
-        from safetensors.torch import load_file
-
-        return load_file(self.folder / name)
-
-    def _load(self, name: str) -> dict[str, Any]:
-        import torch
-
-        loaded: dict[str, Any] = torch.load(self.folder / name, map_location="cpu", weights_only=True)
-        return loaded
-
-
-def _flaw(folder: Path) -> str | None:
-    """What is wrong with a checkpoint's files, if anything."""
-    try:
-        files = json.loads((folder / "manifest.json").read_bytes())["files"]
-        for name, known in files.items():
-            file = folder / name
-            if not file.exists():
-                return f"{name} is missing"
-            if file.stat().st_size != known["bytes"]:
-                return f"{name} has {file.stat().st_size:,} bytes instead of {known['bytes']:,}"
-            if sha256(file) != known["sha256"]:
-                return f"{name} is not what was written (its SHA-256 differs)"
-        missing = {"weights.safetensors", "ema.safetensors", "state.pt"} - set(files)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"manifest.json cannot be read ({type(error).__name__})"
-    return f"{min(missing)} is missing" if missing else None
+__all__ = ["Checkpoint", "Run", "RunConfig", "differences", "origins", "runs"]
 
 
 class Run:
@@ -184,17 +52,15 @@ class Run:
 
     @classmethod
     def create(cls, folder: str | Path, config: RunConfig) -> Run:
-        """A new run. Raises RunError when the folder cannot be made or holds something else."""
+        """A new run. Raises RunError when the folder cannot be made, or holds a run or something else."""
         folder = Path(folder)
+        if cls.exists(folder):
+            raise RunError(f"{folder} holds a run already; resume it, or choose another --out.")
         if folder.is_dir() and any(not file.name.startswith(".") for file in folder.iterdir()):
             raise RunError(f"{folder} is not empty and holds no run; choose another --out.")
-        run = cls(folder, config)
-        try:
+        with _writing(folder, "choose another --out"):
             folder.mkdir(parents=True, exist_ok=True)
-            run.amend(config)
-        except OSError as error:
-            raise RunError(f"{folder} cannot be written: {error.strerror}; choose another --out.") from None
-        return run
+        return cls(folder, config).amend(config)
 
     @classmethod
     def open(cls, folder: str | Path) -> Run:
@@ -208,15 +74,16 @@ class Run:
                     f"{folder} was written in format {raw['format']} by ganvas {raw.get('ganvas')}, but this is ganvas "
                     f"{ganvas.__version__} with format {FORMAT}; use that version to read it."
                 )
-            return cls(folder, msgspec.convert(raw, RunConfig))
+            config = msgspec.convert(raw, RunConfig)
         except (FileNotFoundError, NotADirectoryError):
             raise RunError(f"{folder} is not a run folder: it has no config.json.") from None
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, ValueError) as error:  # msgspec's errors, which name the field, are ValueErrors
             raise RunError(f"{file} cannot be read: {error}; restore it from a copy.") from None
+        return cls(folder, config)
 
     def amend(self, config: RunConfig) -> Run:
         """Writes the config anew: what may change when a run is resumed."""
-        with atomic(self.folder / "config.json") as part:
+        with _writing(self.folder / "config.json"), atomic(self.folder / "config.json") as part:
             part.write_bytes(msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
         self.config = config
         return self
@@ -228,44 +95,60 @@ class Run:
         from filelock import FileLock, Timeout
 
         folder = Path(folder)
-        try:
+        with _writing(folder, "choose another --out"):
             folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder / ".lock", timeout=0).acquire()
-        except Timeout:
-            raise RunError(
-                f"Another process is training in {folder}; wait for it, stop it, or use --new for another folder."
-            ) from None
-        except OSError as error:
-            raise RunError(f"{folder} cannot be written: {error.strerror}; choose another --out.") from None
+            try:
+                lock = FileLock(folder / ".lock", timeout=0).acquire()
+            except Timeout:
+                raise RunError(
+                    f"Another process is training in {folder}; wait for it, stop it, or use --new for another folder."
+                ) from None
         with lock:
             yield
 
     # ---- checkpoints -------------------------------------------------------------------------------------------------
+    def _checkpoint(self, step: int) -> Path:
+        return self.folder / f"checkpoint-{step:08d}"
+
     def _folders(self) -> list[tuple[int, Path]]:
         """Step and folder of everything named like a checkpoint, oldest first."""
-        named = ((f.name.removeprefix("checkpoint-"), f) for f in self.folder.glob("checkpoint-*") if f.is_dir())
-        return sorted((int(digits), folder) for digits, folder in named if digits.isdigit())
+        return sorted((_step(path), path) for path in self.folder.glob("checkpoint-*") if _step(path) >= 0)
+
+    def _aside(self) -> list[tuple[int, Path]]:
+        """Whole checkpoints that a kill left without their name, in the instant in which one replaced another."""
+        found = []
+        for path, meant in leftovers(self.folder):
+            if meant is not None and _step(meant) >= 0 and not meant.exists():
+                try:
+                    verified(path)
+                except Damaged:  # not yet complete
+                    continue
+                found.append((_step(meant), path))
+        return found
 
     def checkpoints(self) -> list[int]:
         """The steps that have a checkpoint, oldest first; none has been verified."""
         return [step for step, _ in self._folders()]
 
-    def latest(self, warn: Callable[[str], None] = lambda sentence: None) -> Checkpoint | None:
+    def latest(self, warn: Callable[[str], None] = note) -> Checkpoint | None:
         """The newest checkpoint whose digests are right; ``warn`` hears of damaged ones, which are passed over.
 
         Raises Damaged when there are checkpoints and none is whole.
         """
         flaws: list[str] = []
-        for step, folder in reversed(self._folders()):
-            flaw = _flaw(folder)
-            if flaw is None:
-                for sentence in flaws:
-                    warn(f"{sentence}; using {folder.name}")
-                calibrated = bool(json.loads((folder / "manifest.json").read_bytes()).get("calibrated"))
-                return Checkpoint(folder, step, calibrated)
-            flaws.append(f"{folder} is damaged: {flaw}")
+        for _, folder in sorted([*self._folders(), *self._aside()], reverse=True):
+            try:
+                checkpoint = verified(folder)
+            except Damaged as flaw:
+                if not folder.exists():  # replaced or removed meanwhile, by the process that trains
+                    return self.latest(warn)
+                flaws.append(f"{folder} is damaged ({flaw})")
+                continue
+            for sentence in flaws:
+                warn(f"{sentence}: using {folder.name}")
+            return checkpoint
         if flaws:
-            raise Damaged(f"{flaws[0]}; no checkpoint of it is whole; restore one from a copy or start with --new.")
+            raise Damaged(f"{flaws[0]}, and no other checkpoint is whole; restore one from a copy or start with --new.")
         return None
 
     def save(
@@ -279,63 +162,52 @@ class Run:
         calibrated: bool = False,
         keep: int | None = None,
     ) -> Path:
-        """Writes a checkpoint beside and renames it, then removes old ones but for the last ``keep`` and the best.
+        """Writes the checkpoint of ``step``, then removes those before it but for the last ``keep`` and the best.
 
-        Raises RunError when it cannot be written, a full disk for one; the checkpoints before it are then as they were.
+        memory: of each rank. Raises RunError when it cannot be written, a full disk for one; the checkpoints before it
+        are then as they were.
         """
-        import torch
-        from safetensors.torch import save_file
-
-        folder = self.folder / f"checkpoint-{step:08d}"
+        folder = self._checkpoint(step)
+        tensors = {"weights": weights, "average": average}
         try:
-            with atomic_folder(folder) as part:
-                for name, tensors in (("weights", weights), ("ema", average)):
-                    save_file(_plain(tensors), part / f"{name}.safetensors")
-                torch.save(state, part / "state.pt")
-                for rank, buffers in (memory or {}).items():
-                    torch.save(dict(buffers), part / f"state-{rank}.pt")
-                written = sorted(part.iterdir())
-                files = {file.name: {"sha256": sha256(file), "bytes": file.stat().st_size} for file in written}
-                manifest = {"step": step, "calibrated": calibrated, "files": files}
-                (part / "manifest.json").write_text(json.dumps(manifest, indent=2))
-        except (OSError, RuntimeError) as error:  # torch and safetensors report a full disk as errors of their own
-            if isinstance(error, RuntimeError) and not _is_writing(error):
-                raise
+            write(folder, step, **tensors, state=state, memory=memory or {}, calibrated=calibrated)
+        except OSError as error:
             before = self.checkpoints()
             kept = f"the checkpoint of step {before[-1]} is intact" if before else "there is no earlier checkpoint"
-            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
             raise RunError(
-                f"{folder} could not be written: {reason}; {kept}; free some space and run again."
+                f"{folder} could not be written: {error.strerror or error}; {kept}; free some space and run again."
             ) from error
         if keep is not None:
-            self._keep(keep)
+            self._keep(step, keep)
         return folder
+
+    def _keep(self, step: int, last: int) -> None:
+        """Removes checkpoints up to ``step`` but for the last ones and the best. Later ones, which a run that resumed
+        before them found damaged, do not count."""
+        best = self.best()
+        for old, folder in [(s, folder) for s, folder in self._folders() if s <= step][:-last]:
+            if best is None or best["step"] != old:
+                remove(folder)
 
     def recover(self) -> None:
         """Clears away what a kill left half-written. A checkpoint that was about to be replaced takes its place again.
 
         Only for the process that holds the lock: to another, a checkpoint being written looks the same.
         """
-        for part in self.folder.glob(".checkpoint-*.part"):
-            name = part.name.removeprefix(".").partition(".")[0]
-            if not (self.folder / name).exists() and _flaw(part) is None:
-                os.replace(part, self.folder / name)
-            else:
-                shutil.rmtree(part, ignore_errors=True)
-
-    def _keep(self, last: int) -> None:
-        best = self.best()
-        for step, folder in self._folders()[:-last]:
-            if best is None or best["step"] != step:
-                shutil.rmtree(folder, ignore_errors=True)
+        for step, path in self._aside():
+            if not (folder := self._checkpoint(step)).exists():
+                os.replace(path, folder)
+        for folder in (self.folder, self.folder / "samples"):
+            for path, _ in leftovers(folder):
+                remove(path)
 
     def best(self) -> dict[str, Any] | None:
-        """``step``, ``metric`` and ``value`` of the best checkpoint, if one was marked."""
+        """``step``, ``metric`` and ``value`` of the best checkpoint, if one was marked and is there."""
         try:
-            best: dict[str, Any] = json.loads((self.folder / "best.json").read_bytes())
+            best = msgspec.json.decode((self.folder / "best.json").read_bytes(), type=Best)
         except (OSError, ValueError):
             return None
-        return best
+        return msgspec.structs.asdict(best) if best.step in self.checkpoints() else None
 
     def mark_best(self, step: int, metric: str, value: float, *, larger_is_better: bool) -> None:
         """Marks ``step`` as the best if it beats the best so far by ``metric``; only a finite value can."""
@@ -344,8 +216,8 @@ class Run:
             return
         if best is not None and best["metric"] == metric and (value <= best["value"]) == larger_is_better:
             return
-        with atomic(self.folder / "best.json") as part:
-            part.write_text(json.dumps({"step": step, "metric": metric, "value": value}))
+        with _writing(self.folder / "best.json"), atomic(self.folder / "best.json") as part:
+            part.write_bytes(msgspec.json.encode(Best(step, metric, value)))
 
     # ---- figures -----------------------------------------------------------------------------------------------------
     def append(self, row: Mapping[str, Any]) -> None:
@@ -354,15 +226,15 @@ class Run:
 
     def stats(self) -> list[dict[str, Any]]:
         """The ticks so far; a line that a kill tore is left out."""
-        return self._rows("stats.jsonl")
+        return self._rows("stats.jsonl", "terms")
 
     def cut(self, step: int) -> None:
         """Drops the ticks after ``step``: a resumed run writes them again."""
         rows = self.stats()
         kept = [row for row in rows if row["step"] <= step]
-        if (self.folder / "stats.jsonl").exists():
-            with atomic(self.folder / "stats.jsonl") as part:
-                part.write_text("".join(_line(row) for row in kept))
+        if (file := self.folder / "stats.jsonl").exists():
+            with _writing(file), atomic(file) as part:
+                part.write_bytes(b"".join(_line(row) for row in kept))
 
     def record(self, step: int, figures: Mapping[str, Mapping[str, Any]]) -> None:
         """Adds an evaluation of the checkpoint of ``step`` to ``metrics.jsonl``."""
@@ -370,49 +242,54 @@ class Run:
 
     def metrics(self) -> list[dict[str, Any]]:
         """The evaluations so far: ``step`` and ``metrics``, each with value, std, n and recipe."""
-        return self._rows("metrics.jsonl")
+        return self._rows("metrics.jsonl", "metrics")
 
     def _append(self, name: str, row: Mapping[str, Any]) -> None:
-        try:
-            with (self.folder / name).open("ab+") as file:
-                if file.tell():
-                    file.seek(-1, os.SEEK_END)
-                    if file.read(1) != b"\n":  # a line that a kill tore must not swallow this one
-                        file.write(b"\n")
-                file.write(_line(row).encode())
-        except OSError as error:
-            raise RunError(f"{self.folder / name} cannot be written: {error.strerror}; free some space.") from error
+        with _writing(self.folder / name), (self.folder / name).open("ab+") as file:
+            torn = False
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                torn = file.read(1) != b"\n"  # a line that a kill tore must not swallow this one
+            file.write(b"\n" * torn + _line(row))
 
-    def _rows(self, name: str) -> list[dict[str, Any]]:
-        rows = []
-        path = self.folder / name
-        for line in path.read_bytes().splitlines() if path.exists() else []:
+    def _rows(self, name: str, column: str) -> list[dict[str, Any]]:
+        """The lines of a file that are whole: objects with a step and a mapping called ``column``."""
+        path, rows = self.folder / name, []
+        for line in path.read_bytes().split(b"\n") if path.exists() else []:
             try:
-                row = json.loads(line)
+                row = msgspec.json.decode(line)
             except ValueError:
                 continue
-            if isinstance(row, dict) and "step" in row:
+            if isinstance(row, dict) and isinstance(row.get("step"), int) and isinstance(row.get(column), dict):
                 rows.append(row)
         return rows
 
     # ---- what it is for ----------------------------------------------------------------------------------------------
     def build_game(self) -> Game:
-        """The game as its config says, with fresh weights."""
+        """The game as its config says, with fresh weights. Raises RunError when this ganvas has no such system."""
         from ganvas import games
         from ganvas.schema import Schema
 
-        system = games.system(self.config.system)
-        schema = Schema({name: tuple(shape) for name, shape in self.config.schema.items()}, tuple(self.config.classes))
-        return system.build(self.config.leaves, schema)
+        c = self.config
+        schema = Schema({name: tuple(shape) for name, shape in c.schema.items()}, tuple(c.classes))
+        try:
+            system = games.system(c.system)
+            msgspec.convert(c.leaves, system.config)  # names a leaf of a wrong type
+            return system.build(c.leaves, schema)
+        except (UsageError, msgspec.ValidationError) as error:
+            raise RunError(
+                f"{self.folder / 'config.json'}, written by ganvas {c.ganvas}, does not fit ganvas "
+                f"{ganvas.__version__}: {error}"
+            ) from error
 
-    def load_game(self, *, raw: bool = False, device: str = "cpu", warn: Callable[[str], None] | None = None) -> Game:
+    def load_game(self, *, raw: bool = False, device: str = "cpu", warn: Callable[[str], None] = note) -> Game:
         """The trained game in eval mode: of the averaged weights, or the raw ones.
 
         Raises RunError when there is no checkpoint or it is of another architecture, Damaged when none is whole.
         """
         import torch
 
-        checkpoint = self.latest(warn or (lambda sentence: None))
+        checkpoint = self.latest(warn)
         if checkpoint is None:
             raise RunError(f"{self.folder} has no checkpoint yet; train it first.")
         game = self.build_game()
@@ -444,56 +321,84 @@ class Run:
             "best": self.best(),
             "health": stats[-1].get("health", []) if stats else [],
             "checkpoints": steps,
-            "bytes": sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file()),
-            "next": self._next(step),
+            "bytes": sum(_size(file) for file in self.folder.rglob("*")),
+            "next": self.commands()[0],
         }
 
-    def _next(self, step: int) -> str:
-        c = self.config
-        if step < c.steps:
-            return (
-                f"ganvas train {c.system} --data {c.data!r} --preset {c.preset} --steps {c.steps} --out {self.folder}"
-            )
-        verb = "sample" if "sample" in c.verbs else "evaluate"
-        return f"ganvas {verb} {self.folder}" + (" --out samples.png" if verb == "sample" else "")
+    def commands(self) -> list[str]:
+        """What to type next, the likeliest first: go on training if it is not done, then what the verbs allow."""
+        c, run = self.config, shlex.quote(str(self.folder))
+        leaves = [_flag(name, c.leaves[name]) for name in c.changed if name in c.leaves]
+        train = [
+            f"ganvas train {c.system} --data {shlex.quote(c.data)} --preset {c.preset} --steps {c.steps}",
+            f"--batch-size {c.batch_size} --seed {c.seed} --precision {c.precision}",
+            *([f"--accumulate {c.shares}"] if c.shares > 1 else []),
+            *leaves,
+            f"--out {run}",
+        ]
+        verbs = {
+            "sample": f"ganvas sample {run} -n 64 --out samples.png",
+            "reconstruct": f"ganvas reconstruct {run} {shlex.quote(c.data)} --out reconstructions.png",
+            "decode": f"ganvas interpolate {run} --seeds 0,1,2 --out walk.gif",
+        }
+        done = self.checkpoints()[-1:] >= [c.steps]
+        able = [command for verb, command in verbs.items() if verb in c.verbs]
+        return [*([] if done else [" ".join(train)]), *able, f"ganvas evaluate {run}", f"ganvas report {run}"]
 
 
-def _line(row: Mapping[str, Any]) -> str:
-    """A row as one line of strict JSON: what is not finite becomes null."""
+class Best(msgspec.Struct, frozen=True):
+    """Which checkpoint is the best, by what."""
 
-    def plain(value: Any) -> Any:
-        if isinstance(value, float) and not math.isfinite(value):
-            return None
-        if isinstance(value, Mapping):
-            return {key: plain(item) for key, item in value.items()}
-        return [plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-    return json.dumps(plain(row), allow_nan=False) + "\n"
+    step: int
+    metric: str
+    value: float
 
 
-def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors as safetensors takes them: contiguous, on the CPU, sharing no memory."""
-    seen: set[int] = set()
-    plain = {}
-    for name, tensor in tensors.items():
-        value = tensor.detach().cpu().contiguous()
-        plain[name] = value.clone() if value.data_ptr() in seen else value
-        seen.add(value.data_ptr())
-    return plain
+@contextmanager
+def _writing(path: Path, advice: str = "free some space") -> Iterator[None]:
+    """Puts what the system says when it refuses to write into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {error.strerror or error}; {advice}.") from error
 
 
-def _is_writing(error: RuntimeError) -> bool:
-    """Whether torch or safetensors failed to write a file, which they report as errors of their own."""
-    text = str(error).lower()
-    return any(hint in text for hint in ("no space left", "i/o error", "write", "file too large"))
+def _step(folder: Path) -> int:
+    """The step that a checkpoint's name says; -1 for other names."""
+    named = re.fullmatch(r"checkpoint-([0-9]{8,})", folder.name)
+    return int(named[1]) if named else -1
 
 
-def runs(folder: str | Path) -> list[Run]:
-    """The runs in and under ``folder``, by path; those that cannot be read are left out."""
+def _size(path: Path) -> int:
+    """Bytes of a file; nothing for a folder, or for what was removed meanwhile."""
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:
+        return 0
+
+
+def _flag(name: str, value: Any) -> str:
+    """A leaf as it is typed."""
+    name = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no-{name}"
+    return f"--{name} {shlex.join(map(str, value)) if isinstance(value, list) else shlex.quote(str(value))}"
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    """A row as one line of JSON; msgspec writes what is not finite as null. NumPy's numbers are taken as floats."""
+    return msgspec.json.encode(row, enc_hook=float) + b"\n"
+
+
+def runs(folder: str | Path, warn: Callable[[str], None] = note) -> list[Run]:
+    """The runs in and under ``folder``, by path; ``warn`` hears of those that cannot be read."""
     found = []
-    for config in sorted(Path(folder).rglob("config.json")):
-        try:
-            found.append(Run.open(config.parent))
-        except RunError:
-            continue
+    for place, folders, files in os.walk(folder):
+        if "config.json" in files:
+            try:
+                found.append(Run.open(place))
+            except RunError as error:
+                if "stats.jsonl" in files or any(_step(Path(name)) >= 0 for name in folders):  # else another's config
+                    warn(str(error))
+        folders[:] = sorted(name for name in folders if name[0] != "." and _step(Path(name)) < 0)
     return found

@@ -98,6 +98,7 @@ def plan(
         verbs=list(entry.verbs),
         preset=preset or next(iter(entry.presets)),
         leaves=settings,
+        changed=[name for name, value in leaves.items() if value != getattr(config, name)],
         data=dataset.spec,
         fingerprint=dataset.fingerprint,
         schema={name: list(shape) for name, shape in dataset.schema.fields.items()},

@@ -1,0 +1,201 @@
+"""A run on one page: sheets over time, metrics with their recipes, curves, settings. One file, no outside links."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ganvas.console import clock
+from ganvas.curves import groups, number
+from ganvas.files import atomic
+from ganvas.run import Run
+
+FRAMES = 8  # sheets of a kind that are shown: the first, the newest, and between them evenly
+NEWEST, EARLIER, THUMB = (400_000, 1280), (60_000, 640), (20_000, 104)  # most bytes to the bit; most pixels a side
+CAPTIONS = {
+    "samples": ("Samples", "The same codes at every checkpoint, by the averaged weights."),
+    "reconstructions": (
+        "Reconstructions",
+        "The same images at every checkpoint, each beside its reconstruction.",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A sheet of one checkpoint, as data URIs."""
+
+    step: int
+    image: str
+    thumb: str
+
+
+@dataclass(frozen=True)
+class Reel:
+    """The sheets of one kind, oldest first."""
+
+    kind: str
+    title: str
+    caption: str
+    frames: list[Frame]
+
+
+def write_report(run: Run) -> Path:
+    """Writes ``report.html`` into the run folder, whole or not at all, and returns its path.
+
+    A run that has no ticks, sheets or metrics yet gets a page that says so. Raises OSError when it cannot be written.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    pages = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pages.filters.update(number=number, words=_words)
+    info, rows, evaluations = run.info(), run.stats(), run.metrics()
+    page = pages.get_template("report.html.jinja").render(
+        config=run.config,
+        info=info,
+        facts=_facts(info, rows),
+        reels=reels(run.folder / "samples"),
+        figures=_figures(evaluations),
+        groups=groups(rows, evaluations),
+        settings=_settings(run),
+        commands=run.commands(),
+        written=datetime.now().astimezone().strftime("%d %B %Y, %H:%M"),
+    )
+    path = run.folder / "report.html"
+    with atomic(path) as part:
+        part.write_text(page, encoding="utf-8")
+    return path
+
+
+def reels(folder: Path) -> list[Reel]:
+    """The sheets ``KIND-STEP.png`` in ``folder``, a reel a kind; those that cannot be read are left out."""
+    kinds: dict[str, dict[int, Path]] = {kind: {} for kind in CAPTIONS}
+    for path in folder.glob("*.png"):
+        if named := re.fullmatch(r"([a-z][\w-]*)-([0-9]+)", path.stem):
+            kinds.setdefault(named[1], {})[int(named[2])] = path
+    found = []
+    for kind, sheets in kinds.items():
+        title, caption = CAPTIONS.get(kind, (kind.capitalize(), ""))
+        steps = _evenly(sorted(sheets), FRAMES)
+        frames = [_frame(step, sheets[step], newest=step == steps[-1]) for step in steps]
+        if whole := [frame for frame in frames if frame is not None]:
+            found.append(Reel(kind, title, caption, whole))
+    return found
+
+
+def _evenly(steps: Sequence[int], most: int) -> list[int]:
+    """At most ``most`` of the steps, the first and the last among them."""
+    if len(steps) <= most:
+        return list(steps)
+    return [steps[round(i * (len(steps) - 1) / (most - 1))] for i in range(most)]
+
+
+def _frame(step: int, path: Path, *, newest: bool) -> Frame | None:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as opened:
+            sheet = opened.convert("RGB" if opened.mode not in ("L", "RGB") else opened.mode)
+    except (OSError, ValueError, SyntaxError):  # what Pillow raises for files that are no pictures
+        return None
+    return Frame(step, _embed(sheet, *(NEWEST if newest else EARLIER)), _embed(sheet, *THUMB))
+
+
+def _embed(image: Any, most_bytes: int, most_pixels: int) -> str:
+    """A picture as a data URI: to the bit if it is small enough so, else as good as the eye can tell."""
+    from PIL import Image
+
+    if max(image.size) > most_pixels:
+        image = image.copy()
+        image.thumbnail((most_pixels, most_pixels), Image.Resampling.LANCZOS)
+    packed = io.BytesIO()
+    image.save(packed, "webp", lossless=True)
+    if packed.tell() > most_bytes:
+        packed = io.BytesIO()
+        image.save(packed, "webp", quality=86)
+    return f"data:image/webp;base64,{base64.b64encode(packed.getvalue()).decode()}"
+
+
+def _facts(info: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+    """Name, value and remark of what a reader asks first."""
+    last = rows[-1] if rows else {"step": info["step"], "images": 0, "seconds": 0.0}
+    speed = last["images"] / last["seconds"] if last["seconds"] else None
+    size = info["bytes"] / 1e6
+    return [
+        ("Steps", f"{last['step']:,}", f"of {info['steps']:,}"),
+        ("Images seen", f"{last['images']:,}", ""),
+        ("Trained for", clock(last["seconds"]), "h:mm:ss" if last["seconds"] >= 3600 else "m:ss"),
+        ("Speed", f"{speed:,.0f}" if speed else "–", "images/s"),
+        ("On disk", f"{size:,.0f}" if size >= 10 else f"{size:.1f}", "MB"),
+    ]
+
+
+def _figures(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The newest figure of every metric, with its step and with how to read it where that is known."""
+    if not evaluations:
+        return {}
+    from ganvas.metrics import LARGER_IS_BETTER, NAMES
+
+    newest = {name: {**figure, "step": row["step"]} for row in evaluations for name, figure in row["metrics"].items()}
+    for name, figure in newest.items():
+        better = "higher" if name in LARGER_IS_BETTER else "lower"
+        figure["better"] = f"{better} is better" if name in NAMES else ""
+    return newest
+
+
+def _settings(run: Run) -> dict[str, dict[str, Any]]:
+    """The config in the groups that a reader looks for."""
+    c = run.config
+    return {
+        "System": {"system": c.system, "preset": c.preset, **c.leaves},
+        "Data": {
+            "data": c.data,
+            "fields": ", ".join(f"{name} {'×'.join(map(str, shape))}".strip() for name, shape in c.schema.items()),
+            "classes": ", ".join(c.classes) or None,
+            "fingerprint": c.fingerprint,
+        },
+        "Training": {
+            "seed": c.seed,
+            "batch size": c.batch_size,
+            "shares": c.shares,
+            "ranks": c.world,
+            "steps": c.steps,
+            "steps per epoch": c.steps_per_epoch,
+            "device": c.device,
+            "precision": c.precision,
+            "compiled": c.compile,
+            "checkpoint every": c.checkpoint_every,
+            "tick every": c.tick_every,
+            "keep": c.keep,
+            "keep best": c.keep_best,
+            "started from": c.init,
+        },
+        "Made with": {"ganvas": c.ganvas, **c.versions, "commit": c.git},
+    }
+
+
+def _words(value: Any) -> str:
+    """A setting as a reader wants it."""
+    if value is None or value == "":
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, int):
+        return f"{value:,}" if abs(value) >= 10_000 else str(value)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_words, value))
+    return ", ".join(f"{k} {_words(v)}" for k, v in value.items()) if isinstance(value, Mapping) else str(value)

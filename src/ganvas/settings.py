@@ -1,0 +1,94 @@
+"""The settings of a run, as its ``config.json`` holds them: all that ``load`` needs besides the weights."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+import ganvas
+
+FORMAT = 1
+Count = Annotated[int, msgspec.Meta(ge=1)]
+PACKAGES = ("torch", "numpy", "pillow", "safetensors", "scikit-learn", "scikit-image")
+
+
+class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Every setting of a run."""
+
+    format: int = FORMAT
+    ganvas: str = ganvas.__version__
+    system: str
+    verbs: list[str]
+    preset: str
+    leaves: dict[str, Any]  # the system's config, resolved
+    changed: list[str] = []  # the leaves in which it differs from the preset
+    data: str  # the spec
+    fingerprint: str  # of the data's content
+    schema: dict[str, list[int]]
+    classes: list[str]
+    seed: int
+    batch_size: Count  # the whole batch, over ranks and shares
+    shares: Count
+    world: Count
+    steps: Count
+    steps_per_epoch: Count
+    precision: str
+    compile: bool
+    device: str
+    checkpoint_every: Count
+    keep: Count
+    keep_best: str | None
+    tick_every: Count
+    init: str | None  # the run whose weights it started from
+    versions: dict[str, str]
+    git: str | None
+
+
+def origins() -> dict[str, Any]:
+    """What a run was made with: ``versions`` of packages, and the ``git`` commit when ganvas runs from a checkout."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    home = Path(__file__).resolve().parents[2]
+    commit = None
+    if (home / ".git").exists():
+        try:
+            asked = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, cwd=home)
+            commit = asked.stdout.strip() or None
+        except (OSError, subprocess.TimeoutExpired):
+            commit = None
+    return {"versions": found, "git": commit}
+
+
+def differences(old: RunConfig, new: RunConfig) -> tuple[list[str], list[str]]:
+    """What forbids resuming ``old`` as ``new``, and what may change but ends exactness: a clause each."""
+    refused, allowed = [], []
+    for name, label in (("system", "the system"), ("data", "the data"), ("seed", "the seed"),
+                        ("batch_size", "the batch size"), ("precision", "the precision")):  # fmt: skip
+        was, now = getattr(old, name), getattr(new, name)
+        if was != now:
+            refused.append(f"{label} was {was}, now {now}")
+    if old.data == new.data and old.fingerprint != new.fingerprint:
+        refused.append(f"the content of {old.data} has changed since")
+    if old.system == new.system:
+        leaves = msgspec.json.decode(msgspec.json.encode(new.leaves))  # as they will be read: tuples are lists
+        for name in dict.fromkeys([*old.leaves, *leaves]):
+            was, now = old.leaves.get(name), leaves.get(name)
+            if was != now:
+                refused.append(f"{name} was {was}, now {now}")
+    for name, label in (("device", "device"), ("shares", "shares"), ("world", "ranks"), ("compile", "compilation")):
+        was, now = getattr(old, name), getattr(new, name)
+        if was != now:
+            allowed.append(f"{label} was {was}, now {now}: the run goes on, but not to the same bits")
+    torch_was, torch_now = old.versions.get("torch"), new.versions.get("torch")
+    if torch_was != torch_now:
+        allowed.append(f"torch was {torch_was}, now {torch_now}: the run goes on, but not to the same bits")
+    return refused, allowed

@@ -141,8 +141,7 @@ def _prepared_array(block: Pixels | Vectors, preparation: Preparation) -> _Done:
     mode = {1: "L", 3: "RGB", 4: "RGBA"}[block.shape[3]]
     done = _Done(block, kept, Counter({f"{block.shape[2]}x{block.shape[1]}": len(block)}), Counter({mode: len(block)}))
     width, height = preparation.size
-    whole = (0, 0, block.shape[2], block.shape[1])
-    if block.shape[1:] != (height, width, preparation.channels) or preparation.window(*whole[2:]) != whole:
+    if block.shape[1:] != (height, width, preparation.channels) or not isinstance(preparation.crop, str):
         flat = block[..., 0] if mode == "L" else block
         done.values = np.stack([prepare(Image.fromarray(pixels), preparation) for pixels in flat])
     return done

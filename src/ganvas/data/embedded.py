@@ -70,9 +70,10 @@ def _crops(regions: list[Image.Image], index: int, width: int, height: int) -> C
         region = regions[random.integers(len(regions))]
         largest = min(region.width / width, region.height / height)
         scale = min(1.0, largest) ** (1 - (u := random.random())) * largest**u  # log-uniform from 1 to what fits
-        w, h = width * scale, height * scale
+        w, h = min(width * scale, region.width), min(height * scale, region.height)  # min: against rounding
         left, top = random.random() * (region.width - w), random.random() * (region.height - h)
-        return np.asarray(region.resize((width, height), Image.Resampling.BICUBIC, (left, top, left + w, top + h)))
+        box = (left, top, min(left + w, region.width), min(top + h, region.height))
+        return np.asarray(region.resize((width, height), Image.Resampling.BICUBIC, box))
 
     def read(rows: Rows) -> Iterator[Block]:
         for start in range(0, len(rows), 64):

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -73,7 +73,7 @@ def arrange(names: Sequence[str]) -> tuple[dict[str, Rows], list[str | None]]:
     Folders that hold everything are skipped. Top folders named train, test, val(id(ation)) are splits; folders are
     classes where there are several and all pictures lie exactly one level down.
     """
-    paths = [PurePosixPath(name).parts for name in names]
+    paths = [name.split("/") for name in names]
     while len({path[0] for path in paths}) == 1 and len(paths[0]) > 1 and paths[0][0] not in SPLITS:
         paths = [path[1:] for path in paths]
     splits = {"train": np.arange(len(paths))}
@@ -115,10 +115,11 @@ def _within(read_all: Callable[[Rows], Iterator[Block]], mine: Rows, rows: Rows)
 def folder(root: Path, found: Listing) -> Source:
     """The pictures of a folder at any depth."""
     names = [name for name, _, _ in found.files]
+    prefix = os.path.join(root, "")
 
     def read(rows: Rows) -> Iterator[Block]:
         for start in range(0, len(rows), BLOCK):
-            yield [Encoded(names[row], root / names[row]) for row in rows[start : start + BLOCK]]
+            yield [Encoded(names[row], prefix + names[row]) for row in rows[start : start + BLOCK]]
 
     return Source(
         layout="folder of pictures",
@@ -132,7 +133,7 @@ def single(path: Path) -> Source:
     """One picture."""
 
     def read(rows: Rows) -> Iterator[Block]:
-        yield [Encoded(path.name, path) for _ in rows]
+        yield [Encoded(path.name, str(path)) for _ in rows]
 
     return Source(
         "picture", ["picture", stamp(path)], lambda: Scan({"train": Part([path.name], read)}), where=str(path)

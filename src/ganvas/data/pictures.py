@@ -57,8 +57,12 @@ class Preparation:
 
 def upright_size(image: Image.Image) -> Size:
     """Width and height once the picture is turned as its EXIF orientation says."""
-    turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-    return (image.height, image.width) if turned else image.size
+    return (image.height, image.width) if _orientation(image) in (5, 6, 7, 8) else image.size
+
+
+def _orientation(image: Image.Image) -> int:
+    """1 (upright) to 8."""
+    return int(image.getexif().get(0x0112, 1))
 
 
 @contextmanager
@@ -100,12 +104,13 @@ def decode(picture: Encoded, preparation: Preparation) -> tuple[Pixels, Size, st
 
 def prepare(image: Image.Image, preparation: Preparation) -> Pixels:
     """The prepared pixels [H, W, C] of a picture."""
-    ImageOps.exif_transpose(image, in_place=True)
+    if _orientation(image) != 1:
+        ImageOps.exif_transpose(image, in_place=True)
     image = _plain(image)
     if preparation.channels == 1 and image.mode != "L":
         image = image.convert("L")
-    window = preparation.window(*image.size)
-    if image.size != preparation.size or window != (0, 0, *image.size):
+    if image.size != preparation.size or not isinstance(preparation.crop, str):
+        window = preparation.window(*image.size)
         image = image.resize(preparation.size, Image.Resampling.BICUBIC, box=window)
     if preparation.channels == 3 and image.mode == "L":
         image = image.convert("RGB")

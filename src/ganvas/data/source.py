@@ -23,10 +23,10 @@ class BadPicture(Exception):  # noqa: N818 - a state of the file, named as peopl
 
 @dataclass(frozen=True)
 class Encoded:
-    """A picture as a file holds it: where it lies, its bytes, or why there are none."""
+    """A picture as a file holds it: its path, its bytes, or why there are none."""
 
     name: str
-    data: Path | bytes | BadPicture
+    data: str | bytes | BadPicture
 
 
 Block = list[Encoded] | Pixels | Vectors

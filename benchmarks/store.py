@@ -34,7 +34,7 @@ def decoded(path: Path) -> np.ndarray:
 
 def items(paths: list[Path]) -> Tensor:
     """A batch, decoded item by item."""
-    return torch.stack([torch.from_numpy(decoded(path)).permute(2, 0, 1).float() / 127.5 - 1 for path in paths])
+    return torch.stack([torch.from_numpy(decoded(path).copy()).permute(2, 0, 1).float() / 127.5 - 1 for path in paths])
 
 
 def clocked(work: Callable[[], object]) -> tuple[float, float]:
@@ -64,21 +64,25 @@ def measure(folder: Path) -> None:
     print(f"{len(paths)} PNGs of {open_data(str(folder)).schema['image'][1:]} (H, W), batches of {BATCH}")
     print(f"one decode pass        {statistics.median(pass_cpu) * per_image:8.1f} us CPU an image")
     print(f"building the store     {statistics.median(build_cpu) * per_image:8.1f} us CPU an image")
-    ratios = [[b / p for b, p in zip(*pair)] for pair in ((build_wall, pass_wall), (build_cpu, pass_cpu))]
-    print(f"  building / one pass  {statistics.median(ratios[0]):8.2f} of the time, {statistics.median(ratios[1]):.2f} of the CPU seconds")
+    of_time, of_cpu = (
+        statistics.median(built / decoding for built, decoding in zip(*pair, strict=True))
+        for pair in ((build_wall, pass_wall), (build_cpu, pass_cpu))
+    )
+    print(f"  building / one pass  {of_time:8.2f} of the time, {of_cpu:.2f} of the CPU seconds")
 
     batches, order = Batches(open_data(str(folder)), BATCH, seed=0), Order(len(paths), BATCH, 0)
     steps = max(1, min(20, len(paths) // BATCH))
+    many = 20 * steps
     assert torch.allclose(batches(0)["image"], items([paths[row] for row in order.rows(0)]), atol=1e-6)
     gains, stored = [], []
     for _ in range(ROUNDS):
         item, _ = clocked(lambda: [items([paths[row] for row in order.rows(step)]) for step in range(steps)])
-        many = 20 * steps
         store, _ = clocked(lambda: [batches(step) for step in range(many)])
         stored.append(store / many / BATCH * 1e6)
         gains.append((item / steps) / (store / many))
     print(f"batches from the store {statistics.median(stored):8.1f} us CPU an image")
-    print(f"  images per CPU-second, store / decoding per item: {statistics.median(gains):.1f}x ({min(gains):.1f} to {max(gains):.1f})")
+    gain = f"{statistics.median(gains):.1f}x ({min(gains):.1f} to {max(gains):.1f})"
+    print(f"  images per CPU-second, store / decoding per item: {gain}")
 
 
 def main() -> None:

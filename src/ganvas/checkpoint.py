@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -77,18 +78,26 @@ class Checkpoint:
     def _load(self, name: str) -> dict[str, Any]:
         import torch
 
-        loaded: dict[str, Any] = torch.load(self.folder / name, map_location="cpu", weights_only=True)
+        try:
+            loaded: dict[str, Any] = torch.load(self.folder / name, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            raise Damaged(
+                f"{self.folder / name} holds more than numbers and tensors, and was not loaded: ganvas did not write it."
+            ) from None
         return loaded
 
 
-def verified(folder: Path) -> Checkpoint:
-    """The checkpoint in ``folder``. Raises Damaged, saying what is wrong, unless every file is as it was written."""
+def verified(folder: Path, step: int) -> Checkpoint:
+    """The checkpoint of ``step`` in ``folder``. Raises Damaged, saying what is wrong, unless every file is as it was
+    written."""
     try:
         manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
     except FileNotFoundError:
         raise Damaged(f"{MANIFEST} is missing") from None
     except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors, and so is text that is no text
         raise Damaged(f"{MANIFEST} cannot be read: {error}") from None
+    if manifest.step != step:
+        raise Damaged(f"{MANIFEST} is of step {manifest.step:,}")
     for name in (WEIGHTS, AVERAGE, STATE):
         if name not in manifest.files:
             raise Damaged(f"{MANIFEST} does not know {name}")

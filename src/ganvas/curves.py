@@ -13,7 +13,8 @@ Point = tuple[float, float]  # (step, value)
 WIDTH, HEIGHT = 320, 150
 LEFT, RIGHT, TOP, BOTTOM = 40, 314, 8, 126  # of the field in which curves lie
 BINS = 120  # points a curve is drawn with at most
-WIDE = 100  # ratio of the largest to the smallest value from which a positive curve is drawn on a log scale
+WIDE = 100  # ratio of large to small values from which a positive curve is drawn on a log scale
+HUGE = 1e100  # what is larger has left the numbers that training lives through; what is smaller than 1 / HUGE is 0
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,12 @@ def groups(rows: Sequence[Mapping[str, Any]], evaluations: Sequence[Mapping[str,
 
 def chart(name: str, trained: Sequence[Point], valid: Sequence[Point] = (), *, last: float) -> Chart:
     """The chart of a value over steps 0 to ``last``. Values that are not finite are gaps."""
-    bins = _bins(sorted(trained))
-    held_out = [(step, value) for step, value in sorted(valid) if math.isfinite(value)]
+    trained, valid = _drawable(trained), _drawable(valid)
+    bins = _bins(trained)
+    held_out = [(step, mean) for step, mean, _, _ in _bins(valid) if math.isfinite(mean)]
     finite = [mean for _, mean, _, _ in bins if math.isfinite(mean)] + [value for _, value in held_out]
-    logarithmic = bool(finite) and min(finite) > 0 and max(finite) / min(finite) > WIDE
+    small, large = _usual(finite)
+    logarithmic = bool(finite) and min(finite) > 0 and large / small > WIDE
     low, high = _range([math.log10(v) for v in finite] if logarithmic else finite, share="accuracy" in name)
 
     def x(step: float) -> float:
@@ -94,10 +97,11 @@ def chart(name: str, trained: Sequence[Point], valid: Sequence[Point] = (), *, l
     )
     held = [(x(step), y(value)) for step, value in held_out]
     ticks = _log_ticks(low, high) if logarithmic else _ticks(low, high)
+    digits = next((n for n in (4, 5) if len({short(tick, n) for tick in ticks}) == len(ticks)), 6)
     return Chart(
         name=name,
-        latest=next((value for _, value in sorted(trained, reverse=True) if math.isfinite(value)), None),
-        valid_latest=held_out[-1][1] if held_out else None,
+        latest=_latest(trained),
+        valid_latest=_latest(valid),
         line="".join(_path(stroke) for stroke in strokes if len(stroke) > 1),
         band="".join(
             _path([(a, b) for a, b, _ in stroke] + [(a, c) for a, _, c in reversed(stroke)]) + "Z"
@@ -106,23 +110,23 @@ def chart(name: str, trained: Sequence[Point], valid: Sequence[Point] = (), *, l
         ),
         valid=_path(held) if len(held) > 1 else "",
         dots=[stroke[0] for stroke in strokes if len(stroke) == 1] + (held if len(held) == 1 else []),
-        values=[(y(tick), short(tick)) for tick in ticks],
+        values=[(y(tick), short(tick, digits)) for tick in ticks],
         steps=[(x(tick), short(tick)) for tick in _ticks(0, max(last, 1), whole=True)],
         logarithmic=logarithmic,
         points=[(x(s), y(mean), round(s), number(mean)) for s, mean, _, _ in bins if math.isfinite(mean)],
     )
 
 
-def short(value: float) -> str:
+def short(value: float, digits: int = 4) -> str:
     """A tick's label, in few letters: 0.25, 1.5k, 20k, 3M, 1e-5."""
     size = abs(value)
     if size >= 1e15 or 0 < size < 1e-3:
-        mantissa, _, exponent = f"{value:.2e}".partition("e")
+        mantissa, _, exponent = f"{value:.{digits - 2}e}".partition("e")
         return f"{float(mantissa):g}e{int(exponent)}"
     for unit, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if size >= unit:
-            return f"{value / unit:.4g}{letter}"
-    return f"{value:.4g}".replace("-0", "0") if value == 0 else f"{value:.4g}"
+            return f"{value / unit:.{digits}g}{letter}"
+    return f"{value:.{digits}g}" if value else "0"
 
 
 def number(value: float | None) -> str:
@@ -152,6 +156,19 @@ def _speed(rows: Sequence[Mapping[str, Any]]) -> list[Point]:
     return found
 
 
+def _drawable(points: Sequence[Point]) -> list[Point]:
+    """The points by step; NaN for values that no axis can hold."""
+
+    def fitted(value: float) -> float:
+        return value if 1 / HUGE <= abs(value) <= HUGE else 0.0 if abs(value) < 1 else math.nan
+
+    return sorted((step, fitted(value)) for step, value in points)
+
+
+def _latest(points: Sequence[Point]) -> float | None:
+    return next((value for _, value in reversed(points) if math.isfinite(value)), None)
+
+
 def _bins(points: Sequence[Point]) -> list[tuple[float, float, float, float]]:
     """At most BINS of (last step, mean, least, most); a bin without a finite value has NaN."""
     size = max(1, math.ceil(len(points) / BINS))
@@ -163,6 +180,12 @@ def _bins(points: Sequence[Point]) -> list[tuple[float, float, float, float]]:
     return found
 
 
+def _usual(values: Sequence[float]) -> tuple[float, float]:
+    """The least and the largest value, but for one in fifty at either end where there are many."""
+    ordered, wild = sorted(values), len(values) // 50
+    return (ordered[wild], ordered[-1 - wild]) if ordered else (0.0, 0.0)
+
+
 def _range(values: Sequence[float], *, share: bool) -> tuple[float, float]:
     """From where to where the value axis goes: a few wild values do not flatten the rest. A share goes from 0 to 1."""
     if not values:
@@ -170,11 +193,10 @@ def _range(values: Sequence[float], *, share: bool) -> tuple[float, float]:
     low, high = min(values), max(values)
     if share and low >= 0 and high <= 1:
         return 0.0, 1.0
-    if len(values) >= 20:
-        ordered = sorted(values)
-        least, most = ordered[len(values) // 50], ordered[-1 - len(values) // 50]
-        low, high = max(low, least - (most - least) / 2), min(high, most + (most - least) / 2)
-    room = 0.06 * (high - low) or max(abs(high), 1e-9) / 10
+    least, most = _usual(values)
+    low, high = max(low, least - (most - least) / 2), min(high, most + (most - least) / 2)
+    size = max(abs(low), abs(high))
+    room = max(0.06 * (high - low), 1e-4 * size) if high > low else 0.1 * size or 1.0
     return low - room, high + room
 
 

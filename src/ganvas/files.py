@@ -49,10 +49,15 @@ def remove(path: Path) -> None:
         os.replace(path, gone)
     except FileNotFoundError:
         return
-    if gone.is_dir():
-        shutil.rmtree(gone, ignore_errors=True)
+    _clear(gone)
+
+
+def _clear(path: Path) -> None:
+    """Deletes what is at ``path``, whatever it is; a link goes, not what it points to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
     else:
-        gone.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:
@@ -100,8 +105,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         if path.exists():  # a folder cannot be renamed over a full one: the old one steps aside first
             old = _beside(path)
             os.replace(path, old)
-            os.replace(part, path)
-            shutil.rmtree(old, ignore_errors=True)
+            try:
+                os.replace(part, path)
+            except BaseException:
+                os.replace(old, path)
+                raise
+            _clear(old)
         else:
             os.replace(part, path)
         _sync(path.parent)

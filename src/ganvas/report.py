@@ -14,16 +14,14 @@ from typing import Any
 from ganvas.console import clock
 from ganvas.curves import groups, number
 from ganvas.files import atomic
-from ganvas.run import Run
+from ganvas.run import Run, writing
 
 FRAMES = 8  # sheets of a kind that are shown: the first, the newest, and between them evenly
 NEWEST, EARLIER, THUMB = (400_000, 1280), (60_000, 640), (20_000, 104)  # most bytes to the bit; most pixels a side
+CORNER = 4  # part of a grid's side that its thumb shows
 CAPTIONS = {
-    "samples": ("Samples", "The same codes at every checkpoint, by the averaged weights."),
-    "reconstructions": (
-        "Reconstructions",
-        "The same images at every checkpoint, each beside its reconstruction.",
-    ),
+    "samples": ("Samples", "The same codes every time, by the averaged weights."),
+    "reconstructions": ("Reconstructions", "The same images every time, each beside its copy."),
 }
 
 
@@ -46,10 +44,23 @@ class Reel:
     frames: list[Frame]
 
 
+@dataclass(frozen=True)
+class Measured:
+    """The newest figure of a metric, as the page shows it."""
+
+    name: str
+    value: float | None
+    std: float | None
+    notes: list[str]  # how many images, of which step, which way is better
+    warning: str | None
+    parts: Mapping[str, float | None]
+    recipe: Mapping[str, Any]
+
+
 def write_report(run: Run) -> Path:
     """Writes ``report.html`` into the run folder, whole or not at all, and returns its path.
 
-    A run that has no ticks, sheets or metrics yet gets a page that says so. Raises OSError when it cannot be written.
+    A run that has no ticks, sheets or metrics yet gets a page that says so. Raises RunError when it cannot be written.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -66,7 +77,7 @@ def write_report(run: Run) -> Path:
         config=run.config,
         info=info,
         facts=_facts(info, rows),
-        reels=reels(run.folder / "samples"),
+        reels=reels(run.folder / "samples", grids="image" in run.config.schema),
         figures=_figures(evaluations),
         groups=groups(rows, evaluations),
         settings=_settings(run),
@@ -74,13 +85,16 @@ def write_report(run: Run) -> Path:
         written=datetime.now().astimezone().strftime("%d %B %Y, %H:%M"),
     )
     path = run.folder / "report.html"
-    with atomic(path) as part:
+    with writing(path), atomic(path) as part:
         part.write_text(page, encoding="utf-8")
     return path
 
 
-def reels(folder: Path) -> list[Reel]:
-    """The sheets ``KIND-STEP.png`` in ``folder``, a reel a kind; those that cannot be read are left out."""
+def reels(folder: Path, *, grids: bool) -> list[Reel]:
+    """The sheets ``KIND-STEP.png`` in ``folder``, a reel a kind; those that cannot be read are left out.
+
+    grids: whether they are grids of images: their thumbs then show a corner, for a whole grid says little when small.
+    """
     kinds: dict[str, dict[int, Path]] = {kind: {} for kind in CAPTIONS}
     for path in folder.glob("*.png"):
         if named := re.fullmatch(r"([a-z][\w-]*)-([0-9]+)", path.stem):
@@ -89,7 +103,7 @@ def reels(folder: Path) -> list[Reel]:
     for kind, sheets in kinds.items():
         title, caption = CAPTIONS.get(kind, (kind.capitalize(), ""))
         steps = _evenly(sorted(sheets), FRAMES)
-        frames = [_frame(step, sheets[step], newest=step == steps[-1]) for step in steps]
+        frames = [_frame(step, sheets[step], newest=step == steps[-1], grid=grids) for step in steps]
         if whole := [frame for frame in frames if frame is not None]:
             found.append(Reel(kind, title, caption, whole))
     return found
@@ -102,7 +116,7 @@ def _evenly(steps: Sequence[int], most: int) -> list[int]:
     return [steps[round(i * (len(steps) - 1) / (most - 1))] for i in range(most)]
 
 
-def _frame(step: int, path: Path, *, newest: bool) -> Frame | None:
+def _frame(step: int, path: Path, *, newest: bool, grid: bool) -> Frame | None:
     from PIL import Image
 
     try:
@@ -110,7 +124,9 @@ def _frame(step: int, path: Path, *, newest: bool) -> Frame | None:
             sheet = opened.convert("RGB" if opened.mode not in ("L", "RGB") else opened.mode)
     except (OSError, ValueError, SyntaxError):  # what Pillow raises for files that are no pictures
         return None
-    return Frame(step, _embed(sheet, *(NEWEST if newest else EARLIER)), _embed(sheet, *THUMB))
+    side = max(1, min(sheet.size) // CORNER)
+    corner = sheet.crop((0, 0, side, side)) if grid else sheet
+    return Frame(step, _embed(sheet, *(NEWEST if newest else EARLIER)), _embed(corner, *THUMB))
 
 
 def _embed(image: Any, most_bytes: int, most_pixels: int) -> str:
@@ -142,17 +158,23 @@ def _facts(info: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[t
     ]
 
 
-def _figures(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def _figures(evaluations: Sequence[Mapping[str, Any]]) -> list[Measured]:
     """The newest figure of every metric, with its step and with how to read it where that is known."""
     if not evaluations:
-        return {}
+        return []
     from ganvas.metrics import LARGER_IS_BETTER, NAMES
 
-    newest = {name: {**figure, "step": row["step"]} for row in evaluations for name, figure in row["metrics"].items()}
-    for name, figure in newest.items():
-        better = "higher" if name in LARGER_IS_BETTER else "lower"
-        figure["better"] = f"{better} is better" if name in NAMES else ""
-    return newest
+    newest = {name: (row["step"], figure) for row in evaluations for name, figure in row["metrics"].items()}
+    found = []
+    for name, (step, figure) in newest.items():
+        recipe = dict(figure.get("recipe") or {})
+        measured = [f"n = {figure['n']:,}"] if isinstance(figure.get("n"), int) else []
+        notes = [", ".join([*measured, f"step {step:,}"])]
+        if name in NAMES:
+            notes.append("higher is better" if name in LARGER_IS_BETTER else "lower is better")
+        warning, parts = recipe.pop("warning", None), figure.get("parts") or {}
+        found.append(Measured(name, figure.get("value"), figure.get("std"), notes, warning, parts, recipe))
+    return found
 
 
 def _settings(run: Run) -> dict[str, dict[str, Any]]:

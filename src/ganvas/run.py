@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from ganvas.game import Game
 
-__all__ = ["Checkpoint", "Run", "RunConfig", "differences", "origins", "runs"]
+__all__ = ["Checkpoint", "Run", "RunConfig", "differences", "load", "origins", "runs", "writing"]
 
 
 class Run:
@@ -56,10 +56,7 @@ class Run:
         folder = Path(folder)
         if cls.exists(folder):
             raise RunError(f"{folder} holds a run already; resume it, or choose another --out.")
-        if folder.is_dir() and any(not file.name.startswith(".") for file in folder.iterdir()):
-            raise RunError(f"{folder} is not empty and holds no run; choose another --out.")
-        with _writing(folder, "choose another --out"):
-            folder.mkdir(parents=True, exist_ok=True)
+        _claim(folder)
         return cls(folder, config).amend(config)
 
     @classmethod
@@ -83,7 +80,7 @@ class Run:
 
     def amend(self, config: RunConfig) -> Run:
         """Writes the config anew: what may change when a run is resumed."""
-        with _writing(self.folder / "config.json"), atomic(self.folder / "config.json") as part:
+        with writing(self.folder / "config.json"), atomic(self.folder / "config.json") as part:
             part.write_bytes(msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
         self.config = config
         return self
@@ -91,12 +88,13 @@ class Run:
     @staticmethod
     @contextmanager
     def locked(folder: str | Path) -> Iterator[None]:
-        """Holds the folder for this process; the lock dies with it. Raises RunError when another process holds it."""
+        """Holds the folder for this process; the lock dies with it. Raises RunError when another process holds it, or
+        when it cannot be a run folder."""
         from filelock import FileLock, Timeout
 
         folder = Path(folder)
-        with _writing(folder, "choose another --out"):
-            folder.mkdir(parents=True, exist_ok=True)
+        _claim(folder)
+        with writing(folder, "choose another --out"):
             try:
                 lock = FileLock(folder / ".lock", timeout=0).acquire()
             except Timeout:
@@ -120,7 +118,7 @@ class Run:
         for path, meant in leftovers(self.folder):
             if meant is not None and _step(meant) >= 0 and not meant.exists():
                 try:
-                    verified(path)
+                    verified(path, _step(meant))
                 except Damaged:  # not yet complete
                     continue
                 found.append((_step(meant), path))
@@ -136,9 +134,9 @@ class Run:
         Raises Damaged when there are checkpoints and none is whole.
         """
         flaws: list[str] = []
-        for _, folder in sorted([*self._folders(), *self._aside()], reverse=True):
+        for step, folder in sorted([*self._folders(), *self._aside()], reverse=True):
             try:
-                checkpoint = verified(folder)
+                checkpoint = verified(folder, step)
             except Damaged as flaw:
                 if not folder.exists():  # replaced or removed meanwhile, by the process that trains
                     return self.latest(warn)
@@ -214,9 +212,11 @@ class Run:
         best = self.best()
         if not math.isfinite(value):
             return
-        if best is not None and best["metric"] == metric and (value <= best["value"]) == larger_is_better:
-            return
-        with _writing(self.folder / "best.json"), atomic(self.folder / "best.json") as part:
+        if best is not None and best["metric"] == metric:
+            old = best["value"]
+            if not (value > old if larger_is_better else value < old):
+                return
+        with writing(self.folder / "best.json"), atomic(self.folder / "best.json") as part:
             part.write_bytes(msgspec.json.encode(Best(step, metric, value)))
 
     # ---- figures -----------------------------------------------------------------------------------------------------
@@ -233,7 +233,7 @@ class Run:
         rows = self.stats()
         kept = [row for row in rows if row["step"] <= step]
         if (file := self.folder / "stats.jsonl").exists():
-            with _writing(file), atomic(file) as part:
+            with writing(file), atomic(file) as part:
                 part.write_bytes(b"".join(_line(row) for row in kept))
 
     def record(self, step: int, figures: Mapping[str, Mapping[str, Any]]) -> None:
@@ -245,7 +245,7 @@ class Run:
         return self._rows("metrics.jsonl", "metrics")
 
     def _append(self, name: str, row: Mapping[str, Any]) -> None:
-        with _writing(self.folder / name), (self.folder / name).open("ab+") as file:
+        with writing(self.folder / name), (self.folder / name).open("ab+") as file:
             torn = False
             if file.tell():
                 file.seek(-1, os.SEEK_END)
@@ -333,6 +333,8 @@ class Run:
             f"ganvas train {c.system} --data {shlex.quote(c.data)} --preset {c.preset} --steps {c.steps}",
             f"--batch-size {c.batch_size} --seed {c.seed} --precision {c.precision}",
             *([f"--accumulate {c.shares}"] if c.shares > 1 else []),
+            *(["--compile"] if c.compile else []),
+            *([f"--keep-best {shlex.quote(c.keep_best)}"] if c.keep_best else []),
             *leaves,
             f"--out {run}",
         ]
@@ -354,8 +356,17 @@ class Best(msgspec.Struct, frozen=True):
     value: float
 
 
+def _claim(folder: Path) -> None:
+    """Makes ``folder`` if it is not there. Raises RunError when it cannot be made or holds what is no run."""
+    with writing(folder, "choose another --out"):
+        folder.mkdir(parents=True, exist_ok=True)
+        strange = not Run.exists(folder) and any(not file.name.startswith(".") for file in folder.iterdir())
+    if strange:
+        raise RunError(f"{folder} is not empty and holds no run; choose another --out.")
+
+
 @contextmanager
-def _writing(path: Path, advice: str = "free some space") -> Iterator[None]:
+def writing(path: Path, advice: str = "free some space") -> Iterator[None]:
     """Puts what the system says when it refuses to write into one sentence."""
     try:
         yield
@@ -402,3 +413,11 @@ def runs(folder: str | Path, warn: Callable[[str], None] = note) -> list[Run]:
                     warn(str(error))
         folders[:] = sorted(name for name in folders if name[0] != "." and _step(Path(name)) < 0)
     return found
+
+
+def load(run: str | Path, *, raw: bool = False, device: str = "cpu") -> Game:
+    """The trained game of a run folder, ready for its verbs: the averaged weights, or the ``raw`` ones.
+
+    Raises RunError where there is no run or no checkpoint, Damaged where none is whole.
+    """
+    return Run.open(run).load_game(raw=raw, device=device)

@@ -79,9 +79,9 @@ def differences(old: RunConfig, new: RunConfig) -> tuple[list[str], list[str]]:
     if old.data == new.data and old.fingerprint != new.fingerprint:
         refused.append(f"the content of {old.data} has changed since")
     if old.system == new.system:
-        leaves = msgspec.json.decode(msgspec.json.encode(new.leaves))  # as they will be read: tuples are lists
-        for name in dict.fromkeys([*old.leaves, *leaves]):
-            was, now = old.leaves.get(name), leaves.get(name)
+        olds, news = (msgspec.json.decode(msgspec.json.encode(c.leaves)) for c in (old, new))  # tuples become lists
+        for name in dict.fromkeys([*olds, *news]):
+            was, now = olds.get(name), news.get(name)
             if was != now:
                 refused.append(f"{name} was {was}, now {now}")
     for name, label in (("device", "device"), ("shares", "shares"), ("world", "ranks"), ("compile", "compilation")):

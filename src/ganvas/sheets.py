@@ -10,6 +10,7 @@ from ganvas.data import Dataset
 from ganvas.game import Game
 from ganvas.ops.plane import save_plane
 from ganvas.ops.sheet import save_sheet
+from ganvas.run import writing
 from ganvas.verbs import Reconstructs, Samples
 
 SAMPLES = 64
@@ -20,8 +21,14 @@ POINTS = 2500
 def save_sheets(folder: Path, game: Game, dataset: Dataset, step: int) -> None:
     """Writes ``samples-STEP.png`` and ``reconstructions-STEP.png`` as the game's verbs allow.
 
-    Reconstructions stand to the right of their originals; samples of a mixture are drawn over its density.
+    Reconstructions stand to the right of their originals; samples of a mixture are drawn over its density. Raises
+    RunError when they cannot be written, as on a full disk.
     """
+    with writing(folder):
+        _save(folder, game, dataset, step)
+
+
+def _save(folder: Path, game: Game, dataset: Dataset, step: int) -> None:
     if isinstance(game, Samples):
         path = folder / f"samples-{step:08d}.png"
         if "vector" in dataset.schema:

@@ -64,9 +64,9 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], x: Tensor, centre: floa
         return squares.mean() if centre == 0 else (squares.sqrt() - centre).square().mean()
 
 
-def accuracy(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-    """The share of rows that a critic of logits sorts rightly: a note, not a loss."""
-    return {"accuracy": ((real > 0).float().mean() + (fake < 0).float().mean()) / 2}
+def accuracy(real: Tensor, fake: Tensor, between: float = 0.0) -> dict[str, Tensor]:
+    """The share of rows that a critic sorts rightly, real ones over the score ``between``: a note, not a loss."""
+    return {"accuracy": ((real > between).float().mean() + (fake < between).float().mean()) / 2}
 
 
 # ---- likelihoods, per row --------------------------------------------------------------------------------------------

@@ -7,7 +7,9 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any, get_args, get_type_hints
+
+import msgspec
 
 from ganvas.errors import UsageError, nearest
 from ganvas.game import Game
@@ -15,6 +17,16 @@ from ganvas.schema import Schema
 from ganvas.verbs import verbs_of
 
 Presets = Mapping[str, Mapping[str, Any]]
+
+# What the numbers of a Config may be; looked at where a config is made from plain leaves.
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Rate = Annotated[float, msgspec.Meta(gt=0)]
+Weight = Annotated[float, msgspec.Meta(ge=0)]
+Fraction = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+Part = Annotated[float, msgspec.Meta(gt=0, le=1)]
+_PLAIN = {"`": "", " | null": " or None", "null": "None", "int": "a whole number", "float": "a number",
+          "bool": "true or false"}  # fmt: skip
+
 RESERVED = ("steps", "batch_size")  # in a preset, beside the leaves of the system's Config: defaults of `train`
 
 
@@ -51,12 +63,30 @@ class System:
         return make(self.configure(leaves), schema)
 
     def configure(self, leaves: Mapping[str, Any]) -> Any:
-        """A config from plain leaves, as a run folder's ``config.json`` holds them."""
+        """A config from plain leaves, as a run folder's ``config.json`` holds them.
+
+        Raises UsageError for a leaf that there is not, a value that its type forbids, and leaves that contradict each
+        other (the config's own ``__post_init__``).
+        """
         known = {leaf.name for leaf in dataclasses.fields(self.config)}
         for name in leaves:
             if name not in known:
                 raise UsageError(f"{self.name} has no setting {name!r}: {nearest(name, sorted(known))}.")
-        return self.config(**leaves)
+        try:
+            return msgspec.convert(dict(leaves), self.config)
+        except msgspec.ValidationError as error:
+            raise UsageError(self._refusal(leaves, str(error))) from None
+
+    def _refusal(self, leaves: Mapping[str, Any], error: str) -> str:
+        """In a sentence, why a leaf cannot be what it is; ``error`` is msgspec's own, and ends in "- at `$.LEAF`"."""
+        reason, _, name = error.rstrip("`").partition(" - at `$.")
+        value, choices = leaves[name], get_args(get_type_hints(self.config)[name])
+        if isinstance(value, str) and choices and all(isinstance(choice, str) for choice in choices):
+            return f"{self.name} has no {name} {value!r}: {nearest(value, choices)}."
+        wanted = reason.removeprefix("Expected ").partition(", got ")[0]
+        for word, plain in _PLAIN.items():
+            wanted = wanted.replace(word, plain)
+        return f"{name} of {self.name} must be {wanted}, not {value!r}."
 
 
 _registered: dict[str, System] = {}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ganvas.errors import UsageError
 from ganvas.game import Game, Player, Turn, minimise
-from ganvas.games import Presets, register
+from ganvas.games import Count, Fraction, Presets, Rate, register
 from ganvas.losses import absolute_error
 from ganvas.nets.table import Decoder, Head
 from ganvas.optim import adam
@@ -19,13 +19,13 @@ from ganvas.schema import Schema
 
 @dataclass(frozen=True)
 class Config:
-    width: int = 32
+    width: Count = 32
     """Channels of the first convolution; the deepest has eight times as many."""
-    latent: int = 64
+    latent: Count = 64
     """Dimensions of the code z."""
-    lr: float = 1e-3
+    lr: Rate = 1e-3
     """Learning rate."""
-    ema: float = 0.999
+    ema: Fraction = 0.999
     """Decay a step of the averaged weights, which the verbs use."""
 
 
@@ -37,7 +37,11 @@ PRESETS: Presets = {
 
 @register(Config, PRESETS)
 class Autoencoder(Game):
-    """z = f(x), x_hat = g(z), and the loss |x - g(f(x))|_1."""
+    """z = f(x), x_hat = g(z), and the loss |x - g(f(x))|_1.
+
+    A code of few dimensions that the picture must pass through (Hinton & Salakhutdinov 2006, Science 313, 504-507),
+    with an absolute error: a sum over pixels and channels, a mean over images.
+    """
 
     def __init__(self, config: Config, schema: Schema) -> None:
         super().__init__()

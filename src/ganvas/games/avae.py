@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ganvas.errors import UsageError
 from ganvas.game import Game, Player, Turn, minimise, noise
-from ganvas.games import Presets, register
+from ganvas.games import Count, Part, Presets, Rate, Weight, register
 from ganvas.losses import accuracy, bce, kl_normal, latent_nll, latent_precision, raw, squared_error
 from ganvas.nets.table import Critic, Decoder, Encoder
 from ganvas.optim import exponential_decay, keras_adam
@@ -21,21 +21,21 @@ from ganvas.streams import Purpose
 
 @dataclass(frozen=True)
 class Config:
-    width: int = 128
+    width: Count = 128
     """Channels of the first convolution; the deepest has eight times as many."""
-    latent: int = 100
+    latent: Count = 100
     """Dimensions of z, and of xi."""
     latent_loss: Literal["nll", "precision"] = "nll"
     """What ties G to the encoder: -ln q(z | G(z, xi)), or a distance weighed by its precision (as released)."""
     xi: bool = True
     """Whether G takes extra noise for what z cannot hold."""
-    latent_weight: float | None = None
+    latent_weight: Weight | None = None
     """Weight of the latent loss; by default 1 for nll and 64 for precision (the released sum over a batch of 64)."""
-    beta: float = 1.0
+    beta: Weight = 1.0
     """Weight of the KL term."""
-    lr: float = 2e-4
+    lr: Rate = 2e-4
     """Learning rate of every network, before its decay."""
-    lr_end: float = 0.02
+    lr_end: Part = 0.02
     """The part of the learning rate that is left at the last step; it decays exponentially."""
 
 
@@ -100,7 +100,7 @@ class AVAE(Game):
 
     # ---- verbs -------------------------------------------------------------------------------------------------------
     def prior(self, n: int, *, seed: int = 0, first: int = 0, truncation: float | None = None) -> Tensor:
-        return noise(n, self.config.latent, seed=seed, first=first, truncation=truncation).to(self.E.mu.weight.device)
+        return noise(n, self.config.latent, seed=seed, first=first, truncation=truncation).to(self.E.log_sigma)
 
     @torch.no_grad()
     def decode(self, z: Tensor, *, seed: int = 0, first: int = 0, label: int | None = None) -> Tensor:

@@ -11,28 +11,29 @@ from torch import Tensor
 
 from ganvas.errors import UsageError
 from ganvas.game import Game, Player, Turn, frozen, minimise, noise
-from ganvas.games import Presets, register
+from ganvas.games import Count, Fraction, Presets, Rate, Weight, register
 from ganvas.losses import accuracy, bce, gradient_penalty, hinge, lsgan, raw
 from ganvas.nets.dcgan import Critic, Generator
 from ganvas.optim import adam
 from ganvas.schema import Schema
 
+BETWEEN = {"bce": 0.0, "lsgan": 0.5, "hinge": 0.0}  # the score between real and fake; a Wasserstein critic has none
 LAZY = 16  # R1 in one round of 16, at 16 times its weight (Karras et al. 2020, 1912.04958, section 3.1)
 
 
 @dataclass(frozen=True)
 class Config:
-    width: int = 64
+    width: Count = 64
     """Channels of the first convolution; they double a stage, up to eight times as many."""
-    latent: int = 100
+    latent: Count = 100
     """Dimensions of z."""
     loss: Literal["bce", "lsgan", "hinge", "wgan-gp"] = "bce"
     """Cross-entropy (non-saturating for G), least squares, hinge, or Wasserstein distance with a gradient penalty."""
-    label_smoothing: float = 0.0
+    label_smoothing: Fraction = 0.0
     """What is taken off the critic's target for real images; for bce."""
-    gradient_penalty: float = 10.0
+    gradient_penalty: Weight = 10.0
     """Weight of the gradient penalty; for wgan-gp."""
-    r1: float = 0.0
+    r1: Weight = 0.0
     """gamma of the R1 penalty on real images, played every 16 rounds; 0: none."""
     spectral_norm: bool = False
     """Whether every layer of the critic is divided by its largest singular value."""
@@ -40,18 +41,29 @@ class Config:
     """Batch norm in the critic; None: where there is no wgan-gp, no R1 and no spectral norm."""
     conditional: bool = False
     """Whether G and the critic are told the class."""
-    critic_steps: int | None = None
+    critic_steps: Count | None = None
     """Batches of the critic to one of G; None: 5 for wgan-gp, else 1."""
-    lr_generator: float = 2e-4
+    lr_generator: Rate = 2e-4
     """Learning rate of G."""
-    lr_critic: float = 2e-4
+    lr_critic: Rate = 2e-4
     """Learning rate of the critic."""
-    beta1: float = 0.5
+    beta1: Fraction = 0.5
     """Adam's first moment."""
-    beta2: float = 0.999
+    beta2: Fraction = 0.999
     """Adam's second moment."""
-    ema: float | None = 0.999
+    ema: Fraction | None = 0.999
     """Decay a step of the averaged G that samples are drawn from; None: G as it is."""
+
+    def __post_init__(self) -> None:
+        if self.label_smoothing and self.loss != "bce":
+            raise UsageError(f"label_smoothing is for the loss bce: leave it at 0 with {self.loss}.")
+        if self.gradient_penalty != Config.gradient_penalty and self.loss != "wgan-gp":
+            raise UsageError(f"gradient_penalty is for the loss wgan-gp: leave it away with {self.loss}.")
+        if self.penalised and self.batch_norm_critic:
+            raise UsageError(
+                "A critic whose slope is penalised (wgan-gp, r1) cannot have batch norm, which mixes the images of a "
+                "batch: leave batch_norm_critic away."
+            )
 
     @property
     def penalised(self) -> bool:
@@ -81,13 +93,20 @@ PRESETS: Presets = {
 class DCGAN(Game):
     """Deep convolutional GAN (Radford et al. 2016, 1511.06434).
 
-    Alternating updates as Algorithm 1 of Goodfellow et al. 2014. One round is one batch: the critic moves on each, G on
-    every ``critic_steps``-th. Real and fake images pass the critic apart, each with its own batch statistics.
+    Alternating updates as Algorithm 1 of Goodfellow et al. 2014 (1406.2661), with its non-saturating loss. One round is
+    one batch: the critic moves on each, G on every ``critic_steps``-th, on the noise that the critic has just seen.
+    Real and fake images pass the critic apart, each with its own batch statistics. Since then: least squares (Mao et
+    al. 2017, 1611.04076), hinge (Lim & Ye 2017, 1705.02894), WGAN-GP (Gulrajani et al. 2017, 1704.00028), R1 (Mescheder
+    et al. 2018, 1801.04406), spectral norm (Miyato et al. 2018, 1802.05957), two learning rates (Heusel et al. 2017,
+    1706.08500), label smoothing (Salimans et al. 2016, 1606.03498).
     """
 
     def __init__(self, config: Config, schema: Schema) -> None:
         super().__init__()
-        _check(config, schema)
+        if "image" not in schema:
+            raise UsageError("dcgan learns from images; this data has none.")
+        if config.conditional and ("label" not in schema or not schema.classes):
+            raise UsageError("dcgan can be conditional only on data with classes; this data has none.")
         self.config = config
         self.classes = len(schema.classes) if config.conditional else 0
         shape = schema["image"]
@@ -108,7 +127,8 @@ class DCGAN(Game):
         label = label if self.classes else None
         fake = self.G(self.normal(n, config.latent), label)
         real_score, fake_score = self.D(image, label), self.D(fake.detach(), label)
-        self.note(**accuracy(real_score, fake_score))
+        if config.loss in BETWEEN:
+            self.note(**accuracy(real_score, fake_score, BETWEEN[config.loss]))
         terms = self.judge(real_score, fake_score)
         if config.loss == "wgan-gp":
             part = self.uniform(n, 1, 1, 1)
@@ -174,24 +194,3 @@ class DCGAN(Game):
     ) -> Tensor:
         z = self.prior(n, seed=seed, first=first, truncation=truncation)
         return self.decode(z, seed=seed, first=first, label=label)
-
-
-def _check(config: Config, schema: Schema) -> None:
-    """Raises UsageError for data without images or classes, and for settings that contradict each other."""
-    if "image" not in schema:
-        raise UsageError("dcgan learns from images; this data has none.")
-    if config.conditional and ("label" not in schema or not schema.classes):
-        raise UsageError("dcgan can be conditional only on data with classes; this data has none.")
-    if config.label_smoothing and config.loss != "bce":
-        raise UsageError(f"label_smoothing is for the loss bce: leave it at 0 with {config.loss}.")
-    if not 0 <= config.label_smoothing < 1:
-        raise UsageError(f"label_smoothing must be at least 0 and less than 1, not {config.label_smoothing}.")
-    if config.r1 < 0 or config.gradient_penalty < 0:
-        raise UsageError("r1 and gradient_penalty must not be negative.")
-    if config.critic_turns < 1:
-        raise UsageError(f"critic_steps must be 1 or more, not {config.critic_turns}.")
-    if config.penalised and config.batch_norm_critic:
-        raise UsageError(
-            "A critic whose slope is penalised (wgan-gp, r1) cannot have batch norm, which mixes the images of a "
-            "batch: leave batch_norm_critic away."
-        )

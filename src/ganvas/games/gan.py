@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ganvas.errors import UsageError
 from ganvas.game import Game, Player, Turn, frozen, minimise, noise
-from ganvas.games import Presets, register
+from ganvas.games import Count, Fraction, Part, Presets, Rate, register
 from ganvas.losses import accuracy, bce, raw, saturating
 from ganvas.nets import dcgan, mlp, table
 from ganvas.optim import exponential_decay, keras_adam
@@ -24,24 +24,28 @@ class Config:
     """What G minimises: E[ln(1 - d)], the minimax form; E[-ln d]; or minus the critic's bare logit (the AVAE table)."""
     updates: Literal["alternating", "simultaneous"] = "alternating"
     """Whether G answers the critic's new weights (Algorithm 1) or both move at once, from one forward pass."""
-    critic_steps: int = 1
+    critic_steps: Count = 1
     """Batches of the critic to one of G: the k of Algorithm 1; for alternating updates."""
     nets: Literal["auto", "mlp", "conv", "table"] = "auto"
     """Dense layers, small 4x4 convolutions, or the AVAE table's; auto: mlp for vectors, conv for images."""
-    width: int | None = None
+    width: Count | None = None
     """Units of a dense layer, or channels of the first convolution; None: 128 for vectors, 32 for images."""
-    latent: int | None = None
+    latent: Count | None = None
     """Dimensions of z; None: as many as a vector has, 64 for images."""
-    lr_generator: float = 2e-4
+    lr_generator: Rate = 2e-4
     """Learning rate of G, before its decay."""
-    lr_critic: float = 2e-4
+    lr_critic: Rate = 2e-4
     """Learning rate of the critic, before its decay."""
-    beta1: float = 0.5
+    beta1: Fraction = 0.5
     """Adam's first moment."""
-    lr_end: float = 1.0
+    lr_end: Part = 1.0
     """The part of the learning rates that is left at the last step; they decay exponentially (1: they do not)."""
-    ema: float | None = None
+    ema: Fraction | None = None
     """Decay a step of the averaged G that samples are drawn from; None: G as it is."""
+
+    def __post_init__(self) -> None:
+        if self.updates == "simultaneous" and self.critic_steps > 1:
+            raise UsageError("In simultaneous updates both move on every batch: leave critic_steps at 1.")
 
 
 PRESETS: Presets = {
@@ -60,7 +64,10 @@ PRESETS: Presets = {
 class GAN(Game):
     """Generator against discriminator (Goodfellow et al. 2014, 1406.2661).
 
-    One round is one batch. The critic D minimises E[-ln d(x) - ln(1 - d(G(z)))], d being the sigmoid of its score.
+    With d the sigmoid of its score, the critic D minimises E[-ln d(x) - ln(1 - d(G(z)))]. G minimises the other side of
+    the same value, E[ln(1 - d(G(z)))] (equation 1), or E[-ln d(G(z))], whose gradient stays strong while D wins
+    (section 3), or E[-s(G(z))] on the bare score s (Plumerault et al. 2020, 2012.11551). One round is one batch.
+    Alternating updates are Algorithm 1, but that G answers on the noise that D has just seen.
     """
 
     def __init__(self, config: Config, schema: Schema) -> None:
@@ -69,10 +76,6 @@ class GAN(Game):
         self.field = "vector" if "vector" in schema else "image"
         if self.field not in schema:
             raise UsageError("gan learns from vectors or images; this data has neither.")
-        if config.critic_steps < 1:
-            raise UsageError(f"critic_steps must be 1 or more, not {config.critic_steps}.")
-        if config.updates == "simultaneous" and config.critic_steps > 1:
-            raise UsageError("In simultaneous updates both move on every batch: leave critic_steps at 1.")
         shape = schema[self.field]
         self.latent = config.latent or (64 if len(shape) == 3 else shape[0])
         self.G, self.D = _nets(config, shape, self.latent)

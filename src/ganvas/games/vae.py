@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ganvas.errors import UsageError
 from ganvas.game import Game, Player, Turn, minimise, noise
-from ganvas.games import Presets, register
+from ganvas.games import Count, Part, Presets, Rate, Weight, register
 from ganvas.losses import bernoulli_nll, bits_per_dim, gaussian_nll, kl_normal
 from ganvas.nets.table import Decoder, Encoder
 from ganvas.optim import exponential_decay, keras_adam
@@ -22,21 +22,21 @@ from ganvas.streams import Purpose
 
 @dataclass(frozen=True)
 class Config:
-    width: int = 128
+    width: Count = 128
     """Channels of the first convolution; the deepest has eight times as many."""
-    latent: int = 100
+    latent: Count = 100
     """Dimensions of z."""
     likelihood: Literal["gaussian", "bernoulli"] = "gaussian"
     """p(x|z): a Gaussian of variance 1 on pixels in [-1, 1], or a Bernoulli on grey levels read as probabilities."""
     sigma: Literal["shared", "per-image"] = "per-image"
     """Whether the posterior's sigma is one vector for all images (as in the AVAE table) or a function of the image."""
-    beta: float = 1.0
+    beta: Weight = 1.0
     """Weight of the KL term; 1 is the ELBO."""
     conditional: bool = False
     """Whether encoder and decoder are told the class."""
-    lr: float = 2e-4
+    lr: Rate = 2e-4
     """Learning rate, before its decay."""
-    lr_end: float = 0.02
+    lr_end: Part = 0.02
     """The part of the learning rate that is left at the last step; it decays exponentially."""
 
 
@@ -104,7 +104,7 @@ class VAE(Game):
 
     # ---- verbs -------------------------------------------------------------------------------------------------------
     def prior(self, n: int, *, seed: int = 0, first: int = 0, truncation: float | None = None) -> Tensor:
-        return noise(n, self.config.latent, seed=seed, first=first, truncation=truncation).to(self.E.log_sigma.device)
+        return noise(n, self.config.latent, seed=seed, first=first, truncation=truncation).to(self.E.log_sigma)
 
     @torch.no_grad()
     def decode(self, z: Tensor, *, seed: int = 0, first: int = 0, label: int | None = None) -> Tensor:

@@ -1,6 +1,8 @@
 """The nets of DCGAN (Radford et al. 2016, 1511.06434): 4x4 convolutions at stride 2, no pooling, no hidden dense layer.
 
 A picture is halved until its shorter side has 4 to 15 pixels; widths double a stage, up to eight times the first.
+Kernels of 4 and normal noise are those of the authors' Torch code; the Theano code behind the paper has kernels of 5,
+which a stride of 2 does not divide, and uniform noise.
 With classes, G gets an embedding beside z, and the critic scores by projection (Miyato & Koyama 2018, 1802.05637).
 """
 

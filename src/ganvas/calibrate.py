@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import copy
 import math
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from ganvas.data import Batches
+from ganvas.devices import device as named_device
+from ganvas.errors import UsageError
 from ganvas.game import Game
+from ganvas.inputs import fitting
+from ganvas.run import Run
 from ganvas.verbs import Encodes, Reconstructs, Samples
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -50,3 +55,28 @@ def calibrate(game: Game, batches: Batches, *, n: int, seed: int = 0) -> Game:
             for name, value in buffers.items():
                 norm.get_buffer(name).copy_(value)
     return game.eval()
+
+
+def calibrate_run(run: Run | str | Path, *, n: int = 10_000, device: str = "auto") -> Path:
+    """Writes a run's newest checkpoint anew, its averaged game calibrated over n images and n samples of its data.
+
+    Returns the checkpoint's folder. What training goes on from stays as it is. Raises UsageError for an n under 1,
+    RunError where there is no checkpoint, another process trains in the folder, or it cannot be written.
+    """
+    run = run if isinstance(run, Run) else Run.open(run)
+    if n < 1:
+        raise UsageError(f"-n must be at least 1, not {n}.")
+    with Run.locked(run.folder):
+        game = run.load_game(device=named_device(device))
+        checkpoint = run.latest(warn=lambda _: None)
+        assert checkpoint is not None  # load_game raises where there is none
+        c = run.config
+        batches = Batches(fitting(run), c.batch_size, seed=c.seed, device=next(game.parameters()).device, flip=False)
+        return run.save(
+            checkpoint.step,
+            weights=checkpoint.weights(),
+            average=calibrate(game, batches, n=n, seed=c.seed).state_dict(),
+            state=checkpoint.state(),
+            memory={rank: memory for rank in range(c.world) if (memory := checkpoint.memory(rank))},
+            calibrated=True,
+        )

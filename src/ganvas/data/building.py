@@ -23,7 +23,7 @@ from ganvas.errors import DataError
 
 SIDE = 64  # of pictures that are not all alike
 LARGEST_KEPT = 256  # pixels a side up to which pictures that are all alike stay as they are
-BLOCK = 64  # pictures a thread takes at once
+MOST_AT_ONCE = 1 << 24  # bytes of prepared pixels that a thread works on: a block of large pictures is cut
 NAMED = 100  # bad files that are listed; all are counted
 
 
@@ -38,14 +38,15 @@ class _Done:
     bad: list[tuple[str, str]] = field(default_factory=list)
 
 
-def build(source: Source, spec: Spec, building: Building) -> None:
+def build(source: Source, spec: Spec, building: Building, *, natural: bool = False) -> None:
     """Writes the columns ``SPLIT.image`` (or ``.vector``), ``.label`` and ``.name`` of every split, and what was found.
 
+    natural: pictures that are all alike keep their size, however large.
     Raises DataError where there is nothing to read, or too much that cannot be read.
     """
     scan = source.scan()
     chosen = choose(scan, spec)
-    preparation = _preparation(source, scan, spec)
+    preparation = _preparation(source, scan, spec, natural)
     try:
         _fill(source, scan, chosen, preparation, spec, building)
     except SizesDiffer:
@@ -60,13 +61,14 @@ def choose(scan: Scan, spec: Spec) -> dict[str, tuple[str, Rows]]:
     Both go by a hash of the row's name, so that a file stays in its split when others come or go.
     """
     chosen = {split: (split, np.arange(len(part.names))) for split, part in scan.parts.items()}
-    if spec.holdout is not None and set(chosen) == {"train"}:
+    if spec.holdout is not None and "train" in chosen and "test" not in chosen:
         lots = _lots("holdout", scan.parts["train"])
         if len(lots) < 2:
             raise DataError("A set of one row has nothing to hold out: leave holdout away.")
         held_out = lots < spec.holdout
         held_out[lots.argmin()], held_out[lots.argmax()] = True, False  # at least one on either side
-        chosen = {"train": ("train", np.flatnonzero(~held_out)), "test": ("train", np.flatnonzero(held_out))}
+        parts = {"train": ("train", np.flatnonzero(~held_out)), "test": ("train", np.flatnonzero(held_out))}
+        chosen = {**parts, **{split: rows for split, rows in chosen.items() if split != "train"}}
     if spec.limit is not None:
         for split, (part, rows) in chosen.items():
             lots = _lots("limit", scan.parts[part])[rows]
@@ -83,7 +85,7 @@ def _lots(salt: str, part: Part) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 # ---- how they are prepared -------------------------------------------------------------------------------------------
-def _preparation(source: Source, scan: Scan, spec: Spec) -> Preparation:
+def _preparation(source: Source, scan: Scan, spec: Spec, natural: bool) -> Preparation:
     shapes = {part.shape for part in scan.parts.values()}
     arrays = None not in shapes
     channels = {"rgb": 3, "grey": 1}.get(spec.channels or "", 0)
@@ -95,7 +97,7 @@ def _preparation(source: Source, scan: Scan, spec: Spec) -> Preparation:
         own = {(shape[1], shape[0]) for shape in shapes if shape and len(shape) == 3}
         return Preparation(own.pop() if len(own) == 1 else (SIDE, SIDE), spec.crop, channels)
     first = _first_size(scan)
-    if max(first) <= LARGEST_KEPT:
+    if natural or max(first) <= LARGEST_KEPT:
         return Preparation(first, spec.crop, channels, keep=True)
     return Preparation((SIDE, SIDE), spec.crop, channels)
 
@@ -167,7 +169,7 @@ def _fill(
             part = scan.parts[name]
             kept = [rows[:0]]
             seen = 0
-            for n, done in _in_order(part.read(rows), preparation):
+            for n, done in _in_order(_cut(part.read(rows), preparation), preparation):
                 field_name = "image" if done.values.ndim == 4 else "vector"
                 column = building.column(f"{split}.{field_name}", done.values.dtype.name, done.values.shape[1:])
                 column.append(done.values)
@@ -210,6 +212,16 @@ def tolerate(where: str, bad: int, total: int, named: list[tuple[str, str]], spe
         limit, remedy = "", "leave strict=true away"
     unread = f"{bad} or more of {total} pictures in {where} cannot be read{limit} ({names})"
     raise DataError(f"{unread}: mend or remove them, or {remedy}.")
+
+
+def _cut(blocks: Iterator[Block], preparation: Preparation) -> Iterator[Block]:
+    width, height = preparation.size
+    most = max(1, MOST_AT_ONCE // (width * height * preparation.channels))
+    for block in blocks:
+        if isinstance(block, list):
+            yield from (block[start : start + most] for start in range(0, len(block), most))
+        else:
+            yield block
 
 
 def _in_order(blocks: Iterator[Block], preparation: Preparation) -> Iterator[tuple[int, _Done]]:

@@ -20,16 +20,20 @@ SETS: dict[str, Callable[[Spec], Source]] = {
 }
 
 
-def open_data(spec: str, *, prefer: str | None = None) -> Dataset:
+def open_data(spec: str, *, prefer: str | None = None, natural: bool = False) -> Dataset:
     """Opens what a data spec names: reads it into the store on the first call, maps the store on later ones.
 
     prefer: the system that asks; where a layout fits several kinds, its kind is taken. (No layout read by this version
-    does.) Raises UsageError for a spec that makes no sense, DataError for data that cannot be used.
+    does.) natural: pictures that are all alike keep their size however large they are, where the spec asks for none.
+    Raises UsageError for a spec that makes no sense, DataError for data that cannot be used.
     """
     asked = parse(spec)
     source = find(asked)
-    preparation = [asked.size, asked.crop, asked.channels, asked.holdout, asked.limit]
-    store = obtain([source.identity, preparation], lambda building: build(source, asked, building))
+    preparation = [asked.size, asked.crop, asked.channels, asked.holdout, asked.limit, natural]
+    try:
+        store = obtain([source.identity, preparation], lambda building: build(source, asked, building, natural=natural))
+    except OSError as error:  # what was there a moment ago
+        raise DataError(f"{error.filename or source.where} cannot be read: {error.strerror or error}.") from error
     bad = store.found["bad"]
     tolerate(source.where, bad["count"], bad["of"], list(bad["files"].items()), asked)
     return Dataset(asked, "mixture" if source.mixture else "images", source.layout, store, source.mixture)
@@ -41,16 +45,15 @@ def find(spec: Spec) -> Source:
         return embedded.points(spec.source)
     if spec.source in SETS:
         return SETS[spec.source](spec)
-    path = Path(spec.source).expanduser()
     try:
-        return _at(path)
-    except FileNotFoundError:
+        return _at(Path(spec.source).expanduser())
+    except (FileNotFoundError, ValueError, RuntimeError):  # the last two: nothing can have such a name
         hint = nearest(spec.source, SETS)
         raise DataError(
             f"There is no data {spec.source!r}: it is neither a file or folder nor a named set; {hint}."
         ) from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise DataError(f"{error.filename or spec.source} cannot be read: {error.strerror or error}.") from error
 
 
 def _at(path: Path) -> Source:
@@ -59,10 +62,10 @@ def _at(path: Path) -> Source:
         if (source := cifar.cifar10_here(path)) is not None:
             return source
         files = folders.listing(path)
-        array_files = [] if files.files else sorted(path.glob("*.np[yz]"))
+        array_files = [] if files.files else arrays.files_in(path)
         return arrays.array_folder(path, array_files) if array_files else folders.folder(path, files)
     path.stat()
-    if path.suffix.lower() in (".npz", ".npy"):
+    if path.suffix.lower() in arrays.SUFFIXES:
         return arrays.array_file(path)
     if path.name == cifar.ARCHIVE and (source := cifar.cifar10_here(path.parent)) is not None:
         return source

@@ -38,10 +38,10 @@ def grid(
     enlargement; by default images under 64 px grow up to it. beside: as many images of the same size, each put to the
     right of its partner.
     """
-    tiles = _enlarged(to_uint8(images), scale)
+    tiles = enlarged(to_uint8(images), scale)
     gap = GAP
     if beside is not None:
-        partners = _enlarged(to_uint8(beside), scale)
+        partners = enlarged(to_uint8(beside), scale)
         between = np.full((*tiles.shape[:2], WITHIN, tiles.shape[3]), PAPER, np.uint8)
         tiles, gap = np.concatenate([tiles, between, partners], 2), 3 * GAP
     n, h, w, c = tiles.shape
@@ -54,7 +54,8 @@ def grid(
     return Image.fromarray(sheet[..., 0] if c == 1 else sheet)
 
 
-def _enlarged(tiles: NDArray[np.uint8], scale: int | None) -> NDArray[np.uint8]:
+def enlarged(tiles: NDArray[np.uint8], scale: int | None = None) -> NDArray[np.uint8]:
+    """Images [N, H, W, C] enlarged by a whole factor; by default up to 64 px."""
     scale = scale or max(1, PLEASANT // max(tiles.shape[1:3]))
     return tiles.repeat(scale, 1).repeat(scale, 2)
 

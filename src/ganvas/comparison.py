@@ -1,0 +1,166 @@
+"""Two sets of images against each other, no model needed; a run stands for its samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ganvas.data import Dataset, open_data
+from ganvas.devices import device as named_device
+from ganvas.errors import DataError, UsageError
+from ganvas.evaluation import BATCH, MOST, Figures, Tools, check_n, check_names, told
+from ganvas.inputs import fitting
+from ganvas.metrics import COMPARES, NAMES, FrechetDistance, PairMetric, gather
+from ganvas.metrics import subset as drawn
+from ganvas.run import Run
+from ganvas.verbs import Samples
+
+DEFAULT = ("fd-alex", "fd-squeeze")
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One set: what it is, how many images it has (None: as many as wanted), and how to read some of them."""
+
+    name: str
+    shape: tuple[int, ...]
+    count: int | None
+    read: Callable[[Rows], Iterator[Tensor]]
+    fingerprint: str | None = None
+    dataset: Dataset | None = None
+
+
+def compare(
+    a: str | Path,
+    b: str | Path,
+    *,
+    metrics: Sequence[str] | None = None,
+    n: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+) -> Figures:
+    """The metrics of two sets of images, folders, arrays or data specs; a run folder stands for its samples.
+
+    metrics: names (default: fd-alex and fd-squeeze); those of pairs need images that have a partner of the same name,
+    or arrays of the same length. n: images a side (default: all; of two runs 10,000). seed: of samples and subsets.
+
+    Beside a run, images are prepared to its size; else those of a set that are all alike keep their size, which both
+    sets must share. Memory does not grow with the number of images. A metric that cannot be had is told in one line on
+    stderr and left out; when none is left its error is raised. Raises UsageError, DataError.
+    """
+    check_n(n)
+    wanted = list(dict.fromkeys(DEFAULT if metrics is None else metrics))
+    check_names(wanted, [name for name in NAMES if COMPARES[name] != "mixture"])
+    where = named_device(device)
+    runs = [Run.open(side) if Run.exists(side) else None for side in (a, b)]
+    model = next((run for run in runs if run is not None), None)
+    sides = [
+        _samples(run, seed, number, where) if run is not None else _images(str(side), model, where)
+        for number, (side, run) in enumerate(zip((a, b), runs, strict=True))
+    ]
+    if sides[0].shape != sides[1].shape:
+        (c, h, w), (c2, h2, w2) = sides[0].shape, sides[1].shape
+        raise DataError(
+            f"{a} has images of {w}x{h} in {c} channels, {b} of {w2}x{h2} in {c2}: bring both to one size and mode "
+            "(?size=64&channels=rgb)."
+        )
+    tools = Tools(wanted)
+    figures: Figures = {}
+    if pairs := tools.of(PairMetric):  # type: ignore[type-abstract]  # asked of, never called
+        figures |= _pairs(sides, tools, pairs, n, seed)
+    if sets := tools.of(FrechetDistance):
+        figures |= _sets(sides, tools, sets, n, seed)
+    if not figures:
+        raise tools.failures[0]
+    return {
+        name: told(figures[name], a=sides[0].name, b=sides[1].name, seed=seed) for name in wanted if name in figures
+    }
+
+
+def _images(spec: str, model: Run | None, device: str) -> _Side:
+    dataset = open_data(spec, natural=True) if model is None else fitting(model, spec, labelled=False)
+    if "image" not in dataset.schema:
+        raise UsageError(f"{spec} has no images to compare.")
+
+    def read(rows: Rows) -> Iterator[Tensor]:
+        for first in range(0, len(rows), BATCH):
+            yield dataset.tensors(rows[first : first + BATCH], device)["image"]
+
+    name = f"{dataset.spec}, split {dataset.split}"
+    return _Side(name, dataset.schema["image"], len(dataset), read, dataset.fingerprint, dataset)
+
+
+def _samples(run: Run, seed: int, number: int, device: str) -> _Side:
+    """The second of two runs takes the rows of another seed, so that a run beside itself is not measured as equal."""
+    if "image" not in run.config.schema or "sample" not in run.config.verbs:
+        raise UsageError(f"{run.folder} ({run.config.system} on {run.config.data}) draws no samples of images.")
+    game = run.load_game(device=device)
+    assert isinstance(game, Samples)
+
+    def read(rows: Rows) -> Iterator[Tensor]:
+        for first in range(0, len(rows), BATCH):
+            yield game.sample(min(BATCH, len(rows) - first), seed=seed + number, first=first)
+
+    return _Side(f"samples of {run.folder}, seed {seed + number}", tuple(run.config.schema["image"]), None, read)
+
+
+def _sets(sides: Sequence[_Side], tools: Tools, sets: list[FrechetDistance], n: int | None, seed: int) -> Figures:
+    most = n or min((side.count for side in sides if side.count is not None), default=MOST)
+    moments = []
+    for side in sides:
+        count = side.count if side.count is not None else most
+        rows = drawn(n or count, count, seed=seed)
+        print_ = None if side.fingerprint is None else f"{side.fingerprint} {len(rows)} of {count} by {seed}"
+        try:
+            moments.append(gather(sets, side.read(rows), fingerprint=print_))
+        except DataError as error:
+            tools.fail([tool.name for tool in sets], error)
+            return {}
+    figures: Figures = {}
+    for tool in sets:
+        try:
+            figures[tool.name] = tool.distance(moments[0][tool.name], moments[1][tool.name])
+        except DataError as error:
+            tools.fail([tool.name], error)
+    return figures
+
+
+def _pairs(sides: Sequence[_Side], tools: Tools, pairs: list[PairMetric], n: int | None, seed: int) -> Figures:
+    one, two = (side.dataset for side in sides)
+    if one is None or two is None:
+        raise UsageError(f"{', '.join(pair.name for pair in pairs)} measure images with partners; samples have none.")
+    partner, how = _partners(one, two)
+    rows = drawn(n or len(one), len(one), seed=seed)
+    for x, y in zip(sides[0].read(rows), sides[1].read(partner[rows]), strict=True):
+        for pair in list(pairs):
+            try:
+                pair.update(x, y)
+            except DataError as error:
+                tools.fail([pair.name], error)
+                pairs.remove(pair)
+    return {pair.name: told(pair.figure(), pairs=how) for pair in pairs}
+
+
+def _partners(one: Dataset, two: Dataset) -> tuple[Rows, str]:
+    """For every row of one set the row of its partner in the other: by name without suffix, or by order where either
+    is an array. Raises DataError naming the first without a partner."""
+    stems = [
+        [str(PurePosixPath(name).with_suffix("")) for name in side.names(np.arange(len(side)))] for side in (one, two)
+    ]
+    place = {stem: row for row, stem in enumerate(stems[1])}
+    lonely = [stem for stem in stems[0] if stem not in place] + sorted(place.keys() - set(stems[0]))
+    if not lonely and len(stems[0]) == len(stems[1]):
+        return np.array([place[stem] for stem in stems[0]]), "by name"
+    if len(one) == len(two) and any(all(stem.isdecimal() for stem in side) for side in stems):
+        return np.arange(len(one)), "by order"
+    raise DataError(
+        f"{one.spec} ({len(one)} images) and {two.spec} ({len(two)}) do not pair: {lonely[0] if lonely else 'a name'} "
+        f"{f'and {len(lonely) - 1} more have' if len(lonely) > 1 else 'has'} no partner of the same name."
+    )

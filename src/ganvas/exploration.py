@@ -1,0 +1,77 @@
+"""Walks through a latent space: from code to code, and along one dimension after another."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ganvas.game import Game
+from ganvas.verbs import Decodes
+
+STEPS, REACH = 11, 3.0  # of a traversal: columns, and standard deviations of the prior to either side
+
+Path = Literal["slerp", "lerp"]
+
+
+def between(a: Tensor, b: Tensor, frames: int, path: Path) -> Tensor:
+    """Codes [frames, Z] from a to b [Z], both included: along the chord, or along the great circle.
+
+    slerp is White 2016, 1609.04468: sin((1-t) w) / sin w a + sin(t w) / sin w b, w the angle between a and b. Codes
+    that point the same or opposite ways have no great circle of their own and go along the chord.
+    """
+    t = torch.linspace(0, 1, frames, dtype=torch.float64, device=a.device)[:, None]
+    a64, b64 = a.double(), b.double()
+    cosine = torch.dot(a64, b64) / (a64.norm() * b64.norm()).clamp(min=1e-30)
+    angle = torch.arccos(cosine.clamp(-1, 1))
+    if path == "lerp" or angle.sin() < 1e-6:
+        return ((1 - t) * a64 + t * b64).to(a)
+    return ((((1 - t) * angle).sin() * a64 + (t * angle).sin() * b64) / angle.sin()).to(a)
+
+
+def interpolate(
+    game: Game, codes: Tensor, *, frames: int = 12, path: Path = "slerp", seed: int = 0, label: int | None = None
+) -> Tensor:
+    """Images [stretches, frames, C, H, W] on the way through codes [stretches + 1, Z], one after the other.
+
+    What else the game draws (AVAE's xi) is that of row 0 of ``seed`` in every frame, and so is the class by default.
+    """
+    ways = [between(a, b, frames, path) for a, b in pairwise(codes)]
+    return torch.stack([_pictures(game, way, seed, label) for way in ways])
+
+
+def traverse(
+    game: Game, code: Tensor, dims: int, *, seed: int = 0, label: int | None = None
+) -> tuple[Tensor, list[int]]:
+    """Images [dims, 11, C, H, W] along the dimensions of a code [Z] that change the picture most, and which these are.
+
+    A row goes from -3 to 3, standard deviations of the prior, through one dimension of the code; the others stay. A
+    dimension's change is the mean squared difference between the pictures at its two ends.
+    """
+    ends = torch.stack([_set(code, dim, end) for dim in range(len(code)) for end in (-REACH, REACH)])
+    pictures = _pictures(game, ends, seed, label)
+    change = (pictures[1::2] - pictures[::2]).square().flatten(1).mean(1)
+    chosen = change.argsort(descending=True, stable=True)[:dims].tolist()
+    line = torch.linspace(-REACH, REACH, STEPS).tolist()
+    rows = [_pictures(game, torch.stack([_set(code, dim, value) for value in line]), seed, label) for dim in chosen]
+    return torch.stack(rows), chosen
+
+
+def _set(code: Tensor, dim: int, value: float) -> Tensor:
+    moved = code.clone()
+    moved[dim] = value
+    return moved
+
+
+def _pictures(game: Game, codes: Tensor, seed: int, label: int | None) -> Tensor:
+    """The picture of each code, all with the noise of row 0: one by one, since rows draw noise of their own."""
+    assert isinstance(game, Decodes)
+    return torch.cat([game.decode(code[None], seed=seed, label=label) for code in codes])
+
+
+def film(pictures: Tensor) -> Tensor:
+    """Stretches [S, F, ...] end to end, [N, ...]: where one ends the next begins, so that picture is shown once."""
+    first, *others = pictures
+    return torch.cat([first, *(stretch[1:] for stretch in others)])

@@ -1,0 +1,128 @@
+"""What verbs leave behind, by the name that it is asked under: a sheet, a moving picture, arrays, or a folder of files.
+
+All of it is there whole or not at all; what is in the way is never removed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from ganvas.errors import UsageError
+from ganvas.files import atomic, atomic_folder
+from ganvas.ops.sheet import enlarged, grid, save_image, to_uint8
+
+SHEETS = (".png", ".jpg", ".jpeg", ".webp")
+FILM, ARRAYS = ".gif", ".npz"
+FRAME_SECONDS = 0.08
+FILM_SIDE = 192  # pixels up to which the frames of a film are enlarged, by whole factors
+
+Kind = Literal["sheet", "film", "arrays", "folder"]
+T = TypeVar("T")
+
+
+def kind_of(path: Path, *, among: Sequence[Kind] = ("sheet", "arrays", "folder")) -> Kind:
+    """What a path asks for: a sheet (.png, .jpg, .webp), a film (.gif), arrays (.npz), or, without a suffix, a folder.
+
+    Raises UsageError for what is not ``among`` those that the verb can give, and for what is in the way.
+    """
+    suffix = path.suffix.lower()
+    kind: Kind = {**dict.fromkeys(SHEETS, "sheet"), FILM: "film", ARRAYS: "arrays"}.get(suffix, "folder")  # type: ignore[assignment]
+    ways = {"sheet": "a sheet .png", "film": "a film .gif", "arrays": "arrays .npz", "folder": "a folder"}
+    if kind not in among or (kind == "folder" and suffix and not path.is_dir()):
+        raise UsageError(f"{path} is not what this can write: {', '.join(ways[one] for one in among)}.")
+    if kind == "folder" and path.is_dir() and any(path.iterdir()):
+        raise UsageError(f"{path} is a folder with something in it: choose a new one for --out.")
+    if kind == "folder" and path.exists() and not path.is_dir():
+        raise UsageError(f"{path} is a file: choose a new folder for --out.")
+    if kind != "folder" and path.is_dir():
+        raise UsageError(f"{path} is a folder: choose another name for --out.")
+    return kind
+
+
+@contextmanager
+def saving(path: Path) -> Iterator[None]:
+    """Puts what the system says when it refuses to write into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror or error}; choose another --out.") from error
+
+
+def watched(batches: Iterable[T], total: int, size: Callable[[T], int]) -> Iterator[T]:
+    """The batches, with a bar on a terminal's stderr where it takes a while."""
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit=" images", leave=False, delay=1, file=sys.stderr,
+              disable=not sys.stderr.isatty()) as bar:  # fmt: skip
+        for batch in batches:
+            yield batch
+            bar.update(size(batch))
+
+
+def save_images(
+    path: Path,
+    batches: Iterable[Tensor],
+    total: int,
+    *,
+    names: Sequence[str] | None = None,
+    beside: Tensor | None = None,
+    columns: int | None = None,
+    more: Mapping[str, NDArray[Any]] | None = None,
+) -> None:
+    """Writes images, given as batches [B, C, H, W] in [-1, 1], as ``path`` asks.
+
+    names: of the files in a folder (default: numbers), suffixes left out. beside: originals that a sheet shows to the
+    left of each. more: what else an ``.npz`` holds beside ``images``, uint8 [N, H, W, C]. Raises UsageError.
+    """
+    kind = kind_of(path)
+    found = (to_uint8(batch) for batch in watched(batches, total, len))
+    with saving(path):
+        if kind == "folder":
+            files = file_names(names) if names is not None else [f"{i:06d}.png" for i in range(total)]
+            with atomic_folder(path) as part:
+                for name, pixels in zip(files, (pixels for batch in found for pixels in batch), strict=True):
+                    (part / name).parent.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(part / name)
+            return
+        images = np.concatenate(list(found))
+        if kind == "arrays":
+            save_arrays(path, images=images, **(more or {}))
+        elif beside is None:
+            save_image(grid(images, columns), path)
+        else:
+            save_image(grid(to_uint8(beside), columns, beside=images), path)
+
+
+def save_arrays(path: Path, **arrays: NDArray[Any]) -> None:
+    """Writes an ``.npz``, whole or not at all. Raises UsageError where the system refuses."""
+    with saving(path), atomic(path) as part, part.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # numpy's stub mistakes them for its flags
+
+
+def save_film(path: Path, frames: Tensor) -> None:
+    """Writes images [N, C, H, W] in [-1, 1] as an endless GIF. Raises UsageError where the system refuses."""
+    pixels = enlarged(to_uint8(frames), max(1, FILM_SIDE // max(frames.shape[2:])))
+    pictures = [Image.fromarray(frame[..., 0] if frame.shape[2] == 1 else frame) for frame in pixels]
+    with saving(path), atomic(path) as part:
+        pictures[0].save(part, save_all=True, append_images=pictures[1:], duration=round(1000 * FRAME_SECONDS), loop=0)
+
+
+def file_names(names: Sequence[str]) -> list[str]:
+    """Names of pictures as names of PNGs: ``cats/a.jpg`` as ``cats/a.png``, or ``cats/a.jpg.png`` where that is not
+    the only ``cats/a``."""
+    stems = [str(PurePosixPath(name).with_suffix("")) for name in names]
+    taken: dict[str, int] = {}
+    for stem in stems:
+        taken[stem.casefold()] = taken.get(stem.casefold(), 0) + 1
+    chosen = (stem if taken[stem.casefold()] == 1 else name for stem, name in zip(stems, names, strict=True))
+    return [os.fspath(name) + ".png" for name in chosen]

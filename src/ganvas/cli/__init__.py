@@ -1,0 +1,130 @@
+"""The command line: ``ganvas COMMAND ...``, one typed function a command, whose signature and docstring are its help.
+
+    data.py      systems, data, fetch
+    runs.py      train, info, runs, calibrate, report
+    verbs.py     sample, encode, reconstruct, interpolate, traverse
+    measures.py  evaluate, compare
+    flags.py     what all of them share: a function as a command, and its Answer
+
+Figures and the paths of what was written go to stdout, all else to stderr. Nothing here imports torch before it must.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ganvas
+from ganvas.console import note
+from ganvas.errors import GanvasError, UsageError, nearest
+
+BUG = 1
+
+
+def main() -> None:
+    """The entry point: runs the command in ``sys.argv`` and exits with its code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(words: Sequence[str]) -> int:
+    """Runs one command; returns its exit code (see `ganvas.errors`)."""
+    words, json, debug = _everywhere(words)
+    try:
+        return _run(words, json)
+    except SystemExit as end:  # --help, printed
+        return int(end.code or 0)
+    except GanvasError as error:
+        if debug:
+            traceback.print_exc()
+        note(f"ganvas: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        note("ganvas: interrupted")
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # whoever read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        note(f"ganvas: a bug of ours: {type(error).__name__}: {error}" + ("" if debug else " (--debug shows where)"))
+        return BUG
+
+
+def _everywhere(words: Sequence[str]) -> tuple[list[str], bool, bool]:
+    """The words without the flags that every command takes, and whether ``--json`` and ``--debug`` were among them."""
+    rest = [word for word in words if word not in ("--json", "--debug")]
+    return rest, "--json" in words, "--debug" in words
+
+
+def _run(words: list[str], json: bool) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0 if words else 2
+    if words[0] == "--version":
+        print(f"ganvas {ganvas.__version__}")
+        return 0
+    commands = _commands()
+    if words[0] not in commands:
+        raise UsageError(f"There is no command {words[0]!r}: {nearest(words[0], commands)}.")
+    from ganvas.cli.flags import call
+
+    name, prog = words[0], f"ganvas {words[0]}"
+    function = commands[name]
+    if name == "train":  # its flags are those of the system that it names
+        from ganvas.cli.runs import trainer
+
+        function, prog, words = trainer(words[1:])
+    answer = call(function, words[1:], prog=prog)
+    _print({"command": name, "version": ganvas.__version__, **answer.fields} if json else answer.shown)
+    return 0
+
+
+def _commands() -> dict[str, Callable[..., Any]]:
+    """The commands by name, in the order in which people meet them."""
+    from ganvas.cli.data import data, fetch, systems
+    from ganvas.cli.measures import compare, evaluate
+    from ganvas.cli.runs import calibrate, info, report, runs, train
+    from ganvas.cli.verbs import encode, interpolate, reconstruct, sample, traverse
+
+    functions = (systems, data, fetch, train, info, runs, sample, encode, reconstruct, interpolate, traverse, evaluate,
+                 compare, calibrate, report)  # fmt: skip
+    return {function.__name__: function for function in functions}
+
+
+def _help() -> str:
+    commands = _commands()
+    width = max(map(len, commands))
+    lines = [f"  {name:{width}}  {(inspect.getdoc(f) or '').splitlines()[0]}" for name, f in commands.items()]
+    return "\n".join(
+        [
+            f"ganvas {ganvas.__version__}: one house for one-pass generative models.",
+            "",
+            "usage: ganvas COMMAND ...",
+            "",
+            *lines,
+            "",
+            "ganvas COMMAND --help tells more. Everywhere: --json, --debug, --version.",
+        ]
+    )
+
+
+def _print(shown: Any) -> None:
+    """Text as it is, a mapping as one JSON object, all else as rich draws it."""
+    if isinstance(shown, str):
+        print(shown)
+    elif isinstance(shown, dict):
+        import msgspec
+
+        print(msgspec.json.encode(shown, enc_hook=str).decode())
+    else:
+        from rich.console import Console
+
+        terminal = sys.stdout.isatty()
+        Console(width=None if terminal else 160, highlight=False).print(shown)
+    sys.stdout.flush()

@@ -1,0 +1,127 @@
+"""Commands on what there is to train, and to train on."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from ganvas.cli.flags import Answer, describes
+from ganvas.errors import UsageError, nearest
+
+
+def systems() -> Answer:
+    """The systems, with their verbs and presets."""
+    from rich.table import Table
+
+    from ganvas import games
+
+    table = Table("system", "", "presets", "verbs", box=None, padding=(0, 2, 0, 0))
+    rows = []
+    for name, system in games.systems().items():
+        rows.append({"name": name, "summary": system.summary, "verbs": system.verbs, "presets": list(system.presets)})
+        table.add_row(name, system.summary, " ".join(system.presets), " ".join(system.verbs))
+    return Answer({"systems": rows}, table)
+
+
+def _keys() -> str:
+    from ganvas.data import keys
+
+    return "\n".join(["Keys:", "", *(f"    {name}: {help}" for name, help in keys().items())])
+
+
+@describes(_keys)
+def data(
+    spec: Annotated[Positional[str], arg(metavar="SPEC")], out: Annotated[Path | None, arg(metavar="SHEET.png")] = None
+) -> Answer:
+    """What a data spec finds, and a contact sheet of it.
+
+    SPEC = [KIND:]SOURCE[?key=value&...], such as photos/, 'photos/?size=64&flip=true', set.zip, arrays.npz, cifar10,
+    digits, photos or mixture:ring8.
+
+    Args:
+        spec: The data.
+        out: Where to draw the sheet; by default contact-DATA.png in this folder.
+    """
+    from ganvas.data import contact_sheet, open_data
+    from ganvas.ops.sheet import save_image
+    from ganvas.output import kind_of, saving
+
+    path = out or Path(f"contact-{slug(spec)}.png")
+    kind_of(path, among=("sheet",))
+    dataset = open_data(spec)
+    with saving(path):
+        save_image(contact_sheet(dataset), path)
+    return Answer({**dataset.found, "sheet": str(path)}, _found(dataset.found, path))
+
+
+def fetch(
+    name: Annotated[Positional[str], arg(metavar="NAME")], dest: Annotated[Path | None, arg(metavar="DIR")] = None
+) -> Answer:
+    """Download a named data set or weight file from its publisher, checksum verified.
+
+    What is there whole is not fetched again. NAME is cifar10, or weights: alexnet, squeezenet1_1, vgg16, lpips-alex,
+    lpips-squeeze, lpips-vgg.
+
+    Args:
+        name: The data set or the weights.
+        dest: The folder to put it into (default: the cache, where ganvas looks for it).
+    """
+    from ganvas import weights
+    from ganvas.data.fetch import SETS
+    from ganvas.data.fetch import fetch as fetch_set
+
+    if name in SETS:
+        path = fetch_set(name, dest)
+    elif name in weights.names():
+        path = weights.fetch(name, dest)
+    else:
+        raise UsageError(f"There is nothing called {name!r} to fetch: {nearest(name, [*SETS, *weights.names()])}.")
+    return Answer({"name": name, "path": str(path)}, str(path))
+
+
+def slug(spec: str) -> str:
+    """A data spec's source as part of a file name."""
+    source = spec.partition("?")[0].rstrip("/").rpartition("/")[2]
+    return re.sub(r"[^A-Za-z0-9.]+", "-", source).strip("-.") or "data"
+
+
+def _found(found: dict[str, Any], sheet: Path) -> Any:
+    """What `Dataset.found` says, for people."""
+    from rich.table import Table
+
+    shapes = (f"{name} {'x'.join(map(str, shape)) or 'number'}" for name, shape in found["fields"].items())
+    more = found["different_sizes"] - len(found["sizes"])
+    facts = {
+        "data": found["spec"],
+        "read as": f"{found['kind']}: {'; '.join([found['layout'], *found.get('arrangement', [])])}",
+        "rows": ", ".join(f"{split} {n:,}" for split, n in found["splits"].items()),
+        "a row": ", ".join(shapes),
+        "classes": _counts(found["classes"]),
+        "sizes": _counts(found["sizes"]) + (f" and {more} more" if more > 0 else ""),
+        "modes": _counts(found["modes"]),
+        "other files": _counts(found.get("ignored", {})),
+        "bad files": _bad(found["bad"]),
+        "fingerprint": found["fingerprint"][:16],
+        "sheet": str(sheet),
+    }
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, value in facts.items():
+        if value:
+            table.add_row(name, value)
+    return table
+
+
+def _counts(counts: dict[str, int], most: int = 12) -> str:
+    shown = ", ".join(f"{name} ({n:,})" for name, n in list(counts.items())[:most])
+    return f"{shown} and {len(counts) - most} more" if len(counts) > most else shown
+
+
+def _bad(bad: dict[str, Any], most: int = 10) -> str:
+    if not bad["count"]:
+        return ""
+    lines = [f"{name}: {reason}" for name, reason in list(bad["files"].items())[:most]]
+    hidden = bad["count"] - len(lines)
+    return "\n".join([f"{bad['count']} of {bad['of']:,}, skipped", *lines, *([f"... {hidden} more"] if hidden else [])])

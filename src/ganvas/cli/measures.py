@@ -1,0 +1,94 @@
+"""Commands that measure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from ganvas.cli.flags import Answer, Count, Device, RunFolder
+
+if TYPE_CHECKING:
+    from ganvas.metrics import Figure
+
+Names = Annotated[str | None, arg(metavar="a,b")]
+
+
+def evaluate(
+    run: RunFolder,
+    data: Annotated[str | None, arg(metavar="SPEC")] = None,
+    metrics: Names = None,
+    count: Count[int | None] = None,
+    seed: int = 0,
+    device: Device = "auto",
+) -> Answer:
+    """Measure a run with the metrics that its verbs have, or those named; each prints its recipe.
+
+    Reconstructions are measured on the test split where there is one, samples against the training split. A metric
+    whose weights are not at hand is left out, and said.
+
+    Args:
+        run: The run folder.
+        data: Other data than the run's own.
+        metrics: Names, apart by commas: mse mae psnr ssim lpips-alex lpips-squeeze lpips-vgg fd-alex fd-squeeze
+            fd-digits modes elbo.
+        count: How many images (default: all, at most 10,000) or points of a mixture (default: 2,500).
+        seed: Of the samples, and of the subset where there are more images.
+        device: Where to work.
+    """
+    from ganvas.evaluation import evaluate as measure
+
+    figures = measure(run, data=data, metrics=_names(metrics), n=count, seed=seed, device=device)
+    return Answer({"run": str(run), "metrics": _json(figures)}, _table(figures))
+
+
+def compare(
+    a: Annotated[Positional[str], arg(metavar="A")],
+    b: Annotated[Positional[str], arg(metavar="B")],
+    metrics: Names = None,
+    count: Count[int | None] = None,
+    seed: int = 0,
+    device: Device = "auto",
+) -> Answer:
+    """Measure two sets of images against each other: folders, arrays or data specs, no model needed.
+
+    A run folder stands for its samples. Pictures that are all alike keep their size.
+
+    Args:
+        a: One set.
+        b: The other.
+        metrics: Names, apart by commas: fd-alex fd-squeeze fd-digits for any two sets (default: fd-alex fd-squeeze);
+            mse mae psnr ssim lpips-alex lpips-squeeze lpips-vgg for images with a partner of the same name.
+        count: How many images a side (default: all; of two runs 10,000).
+        seed: Of the samples, and of the subset.
+        device: Where to work.
+    """
+    from ganvas.comparison import compare as measure
+
+    figures = measure(a, b, metrics=_names(metrics), n=count, seed=seed, device=device)
+    return Answer({"a": a, "b": b, "metrics": _json(figures)}, _table(figures))
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name for name in text.replace(" ", "").split(",") if name]
+
+
+def _json(figures: Mapping[str, Figure]) -> dict[str, Any]:
+    return {name: figure.to_json() for name, figure in figures.items()}
+
+
+def _table(figures: Mapping[str, Figure]) -> Any:
+    """Name, value, spread and recipe of every figure, and its parts."""
+    from rich.table import Table
+
+    table = Table("metric", "value", "std", "N", "recipe", box=None, padding=(0, 2, 0, 0))
+    for name, figure in figures.items():
+        recipe = ", ".join(f"{key}: {value}" for key, value in figure.recipe.items() if key != "warning")
+        if "warning" in figure.recipe:
+            recipe = f"[bold]warning: {figure.recipe['warning']}[/bold]; {recipe}"
+        std = "" if figure.std is None else f"{figure.std:.4g}"
+        table.add_row(f"[bold]{name}[/bold]", f"[bold]{figure.value:.5g}[/bold]", std, f"{figure.n:,}", recipe)
+        for part, value in figure.parts.items():
+            table.add_row(f"  {part}", f"{value:.5g}", "", "", "")
+    return table

@@ -17,7 +17,7 @@ from ganvas import games
 from ganvas.engine import Engine
 from ganvas.errors import Diverged, RunError, Stopped, UsageError
 from ganvas.run import Run
-from ganvas.train import plan, train
+from ganvas.training import plan, train
 
 SMALL = {"preset": "tiny", "batch_size": 16, "device": "cpu", "quiet": True}
 CASES = [*((name, "digits?size=32") for name in games.names()), ("gan", "mixture:ring8")]
@@ -26,7 +26,7 @@ import os, signal, sys
 import torch
 torch.set_num_threads({threads})
 from ganvas.engine import Engine
-from ganvas.train import train
+from ganvas.training import train
 step = Engine.step
 def fatal(self, batch):
     played = step(self, batch)
@@ -166,7 +166,7 @@ def test_a_second_process_on_a_run_is_refused(tmp_path: Path) -> None:
     run = train("autoencoder", data="digits", out=tmp_path, steps=2, **SMALL)
     with Run.locked(run.folder):
         again = f"train('autoencoder', data='digits', out={str(tmp_path)!r}, steps=3, **{SMALL!r})"
-        other = python(f"from ganvas.train import train; {again}")
+        other = python(f"from ganvas.training import train; {again}")
     assert other.returncode != 0
     assert "RunError" in other.stderr
     assert run.config.steps == 2

@@ -19,14 +19,15 @@ from ganvas import games, parallel
 from ganvas.calibrate import calibrate
 from ganvas.console import meter, note
 from ganvas.data import Batches, Dataset, open_data
+from ganvas.devices import device as named_device
 from ganvas.engine import Engine
 from ganvas.errors import Diverged, RunError, Stopped, UsageError
-from ganvas.evaluate import evaluate
+from ganvas.evaluation import ALL as METRICS
+from ganvas.evaluation import evaluate
 from ganvas.game import Clock
 from ganvas.health import verdicts
 from ganvas.memory import hold_memory
 from ganvas.metrics import LARGER_IS_BETTER
-from ganvas.metrics import NAMES as METRICS
 from ganvas.run import Checkpoint, Run, RunConfig, differences, origins
 from ganvas.sheets import save_sheets
 from ganvas.streams import Purpose, stream
@@ -77,7 +78,7 @@ def plan(
                         ("checkpoint-every", checkpoint_every), ("tick-every", tick_every)):  # fmt: skip
         if value is not None and value < 1:
             raise UsageError(f"--{name} must be at least 1, not {value}.")
-    device, precision = _device(device), precision if precision != "auto" else ""
+    device, precision = named_device(device), precision if precision != "auto" else ""
     precision = precision or ("bf16" if device.startswith("cuda") else "fp32")
     if precision not in PRECISIONS:
         raise UsageError(f"There is no precision {precision!r}: auto, fp32 or bf16.")
@@ -87,9 +88,9 @@ def plan(
         raise UsageError(
             f"A batch of {batch_size} does not split into {_world()} ranks x {accumulate} shares: change --batch-size."
         )
-    if keep_best is not None and "/" not in keep_best and keep_best not in [*METRICS, "elbo"]:
+    if keep_best is not None and "/" not in keep_best and keep_best not in METRICS:
         raise UsageError(
-            f"--keep-best {keep_best!r} is neither a metric ({', '.join(METRICS)}, elbo) nor a logged name such as "
+            f"--keep-best {keep_best!r} is neither a metric ({', '.join(METRICS)}) nor a logged name such as "
             "valid/PLAYER/TERM."
         )
     dataset = open_data(data, prefer=system)
@@ -126,20 +127,6 @@ def _world() -> int:
     import os
 
     return parallel.world() if parallel.world() > 1 else int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def _device(name: str) -> str:
-    """The device to train on. Raises UsageError for one that is not there."""
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    kind = name.partition(":")[0]
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if kind not in there:
-        raise UsageError(f"There is no device {name!r}: auto, cpu, cuda or mps.")
-    number = name.partition(":")[2]
-    if not there[kind] or (kind == "cuda" and number and int(number) >= torch.cuda.device_count()):
-        raise UsageError(f"The device {name!r} is not there on this machine; use --device auto or cpu.")
-    return name
 
 
 def _folder(system: str, data: str, out: str | Path | None, new: bool) -> Path:
@@ -350,7 +337,7 @@ class _Training:
 
     def _mark_best(self, metric: str, terms: dict[str, float]) -> None:
         step = self.engine.clock.step
-        if metric in [*METRICS, "elbo"]:
+        if metric in METRICS:
             value = evaluate(self.run, metrics=[metric], n=BEST_IMAGES, device=str(self.device))[metric].value
         elif metric in terms:
             value = terms[metric]

@@ -1,0 +1,225 @@
+"""What a run is worth: its verbs times the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from ganvas.console import note
+from ganvas.data import Dataset, parse
+from ganvas.devices import device as named_device
+from ganvas.errors import Damaged, DataError, GanvasError, MissingWeights, UsageError, nearest
+from ganvas.game import Game
+from ganvas.inputs import fitting
+from ganvas.metrics import COMPARES, NAMES, Figure, FrechetDistance, Metric, Modes, Moments, PairMetric, gather, metric
+from ganvas.metrics import subset as drawn
+from ganvas.run import Run
+from ganvas.verbs import Bounds, Reconstructs, Samples
+
+MOST = 10_000  # images that are measured, unless told otherwise
+POINTS = 2500  # of a mixture
+BATCH = 100
+ELBO = "elbo"
+ALL = (*NAMES, ELBO)
+ON_REQUEST = ("lpips-vgg",)  # weights that few people have
+NEEDS = {"pairs": "reconstruct", "sets": "sample", "mixture": "sample", ELBO: ELBO}  # what it compares -> its verb
+
+Figures = dict[str, Figure]
+M = TypeVar("M", bound=Metric)
+
+
+def evaluate(
+    run: Run | str | Path,
+    *,
+    data: str | None = None,
+    metrics: Sequence[str] | None = None,
+    n: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+) -> Figures:
+    """The metrics that the run's verbs have, or those named; they are recorded in the run.
+
+    run: a run or its folder. data: a data spec instead of the run's own. n: how many images (default: all, at most
+    10,000), or points of a mixture (default: 2,500). seed: of the samples, and of the subset where there are more rows.
+
+    Reconstructions and the bound are measured on the split ``test`` where there is one; samples against the training
+    split. A metric that cannot be had (its weights are missing, the images are too small) is told in one line on
+    stderr, and the others still run; when none is left its error is raised. Raises UsageError for metrics that there
+    are not, or that this run has not.
+    """
+    run = run if isinstance(run, Run) else Run.open(run)
+    check_n(n)
+    wanted = list(dict.fromkeys(metrics)) if metrics is not None else None
+    check_names(wanted or [], ALL)
+    dataset = fitting(run, data)
+    names = _had(run, dataset, wanted)
+    tools = Tools(name for name in names if name != ELBO)
+    game = run.load_game(device=named_device(device))
+    figures: Figures = {}
+    if modes := tools.of(Modes):
+        figures |= _points(game, dataset, modes, n or POINTS, seed)
+    pairs = tools.of(PairMetric)  # type: ignore[type-abstract]  # asked of, never called
+    if pairs or ELBO in names:
+        figures |= _reconstructions(game, dataset, tools, pairs, n or MOST, seed, bound=ELBO in names)
+    if sets := tools.of(FrechetDistance):
+        figures |= _samples(game, dataset, tools, sets, n or MOST, seed)
+    if not figures:
+        raise tools.failures[0]
+    figures = {name: told(figures[name], run=str(run.folder)) for name in names if name in figures}
+    checkpoint = run.latest(warn=lambda _: None)
+    run.record(checkpoint.step if checkpoint else 0, {name: figure.to_json() for name, figure in figures.items()})
+    return figures
+
+
+class Tools:
+    """Metrics by name. One that cannot be had is told in one line and left out."""
+
+    def __init__(self, names: Iterator[str] | Sequence[str]) -> None:
+        self.failures: list[GanvasError] = []
+        self._metrics: dict[str, Metric] = {}
+        for name in names:
+            try:
+                self._metrics[name] = metric(name)
+            except (MissingWeights, Damaged) as error:
+                self.fail([name], error)
+
+    def of(self, kind: type[M]) -> list[M]:
+        """Those of one kind."""
+        return [tool for tool in self._metrics.values() if isinstance(tool, kind)]
+
+    def fail(self, names: Sequence[str], error: GanvasError) -> None:
+        """Leaves metrics out, and says why."""
+        note(f"{', '.join(names)} left out: {error}")
+        self.failures.append(error)
+        for name in names:
+            self._metrics.pop(name, None)
+
+
+def check_names(names: Sequence[str], known: Sequence[str]) -> None:
+    """Raises UsageError for a metric that is not known."""
+    for name in names:
+        if name not in known:
+            raise UsageError(f"There is no metric {name!r}: {nearest(name, known)}.")
+
+
+def check_n(n: int | None) -> None:
+    """Raises UsageError for fewer than two images, which have no spread."""
+    if n is not None and n < 2:
+        raise UsageError(f"-n must be at least 2, not {n}.")
+
+
+def _had(run: Run, dataset: Dataset, wanted: Sequence[str] | None) -> list[str]:
+    """The names of the metrics that the run's verbs and data have, or of those wanted. Raises UsageError."""
+    vectors = "vector" in dataset.schema
+    had = [
+        name
+        for name in ALL
+        if NEEDS[COMPARES.get(name, ELBO)] in run.config.verbs
+        and (COMPARES.get(name) == "mixture") == vectors
+        and (name != "modes" or dataset.mixture is not None)
+    ]
+    for name in wanted or []:
+        if name not in had:
+            raise UsageError(
+                f"{run.folder} ({run.config.system} on {dataset.spec}) has no {name}: {nearest(name, had)}."
+            )
+    if wanted is None:
+        digits = parse(dataset.spec).source == "digits"
+        wanted = [name for name in had if name not in ON_REQUEST and (name != "fd-digits" or digits)]
+    if not wanted:
+        raise UsageError(f"There is no metric for {run.config.system} on {dataset.spec}.")
+    return list(wanted)
+
+
+# ---- by verb ---------------------------------------------------------------------------------------------------------
+def _points(game: Game, dataset: Dataset, tools: list[Modes], n: int, seed: int) -> Figures:
+    assert isinstance(game, Samples)
+    points = game.sample(n, seed=seed)
+    return {tool.name: told(tool.figure(points, str(dataset.mixture)), seed=seed) for tool in tools}
+
+
+def _reconstructions(
+    game: Game, dataset: Dataset, tools: Tools, pairs: list[PairMetric], n: int, seed: int, *, bound: bool
+) -> Figures:
+    """One pass over the images: each against its reconstruction, and the bound of its likelihood."""
+    split = parse(dataset.spec).split or ("test" if "test" in dataset.splits else dataset.split)
+    dataset = dataset.part(split)
+    rows, device = drawn(n, len(dataset), seed=seed), next(game.parameters()).device
+    parts: tuple[str, ...] = ()
+    bounds = Moments()
+    for first in range(0, len(rows), BATCH):
+        batch = dataset.tensors(rows[first : first + BATCH], device)
+        x, label = batch["image"], batch.get("label")
+        if pairs:
+            assert isinstance(game, Reconstructs)
+            y = game.reconstruct(x, seed=seed, first=first, label=label)
+            for pair in list(pairs):
+                try:
+                    pair.update(x, y)
+                except DataError as error:
+                    tools.fail([pair.name], error)
+                    pairs.remove(pair)
+        if bound:
+            assert isinstance(game, Bounds)
+            found = game.elbo(x, seed=seed, first=first, label=label)
+            parts = tuple(found)
+            bounds.update(torch.stack(list(found.values()), 1))
+    where = {"data": dataset.spec, "split": split, "rows": f"{len(rows)} of {len(dataset)}", "seed": seed}
+    figures = {pair.name: told(pair.figure(), **where) for pair in pairs}
+    if bound:
+        figures[ELBO] = _bound(game, bounds, parts, where)
+    return figures
+
+
+def _bound(game: Game, bounds: Moments, parts: Sequence[str], where: dict[str, Any]) -> Figure:
+    mean = dict(zip(parts, bounds.mean.tolist(), strict=True))
+    std = dict(zip(parts, bounds.covariance.diagonal().sqrt().tolist(), strict=True))
+    recipe = {
+        "unit": "nats per image, with all constants",
+        "likelihood": getattr(getattr(game, "config", None), "likelihood", "gaussian"),
+        "z": "one draw of the posterior an image",
+    }
+    if "bits_per_dim" in mean:
+        recipe |= {
+            "pixels": "[-1, 1], uniformly dequantised by one grey level",
+            "bits_per_dim": "-elbo / (D ln 2) + log2(127.5)",
+        }
+    told = mean.pop(ELBO)
+    return Figure(told, std[ELBO], bounds.n, {**recipe, **where}, mean)
+
+
+def _samples(game: Game, dataset: Dataset, tools: Tools, sets: list[FrechetDistance], n: int, seed: int) -> Figures:
+    """Samples against the training split, in every feature space at once."""
+    rows, device = drawn(n, len(dataset), seed=seed), next(game.parameters()).device
+    chosen = f"{len(rows)} of {len(dataset)}"
+
+    def reference() -> Iterator[Tensor]:
+        for first in range(0, len(rows), BATCH):
+            yield dataset.tensors(rows[first : first + BATCH], device)["image"]
+
+    def samples() -> Iterator[Tensor]:
+        assert isinstance(game, Samples)
+        for first in range(0, len(rows), BATCH):
+            yield game.sample(min(BATCH, len(rows) - first), seed=seed, first=first)
+
+    try:
+        real = gather(sets, reference(), fingerprint=f"{dataset.fingerprint} {chosen} by {seed}")
+        fake = gather(sets, samples())
+        figures = {tool.name: tool.distance(real[tool.name], fake[tool.name]) for tool in sets}
+    except DataError as error:
+        tools.fail([tool.name for tool in sets], error)
+        return {}
+    where: dict[str, Any] = {"data": dataset.spec, "split": dataset.split, "rows": chosen, "seed": seed}
+    if getattr(game, "classes", 0):
+        where["classes"] = "sample i of class i modulo the number of classes"
+    return {name: told(figure, **where) for name, figure in figures.items()}
+
+
+def told(figure: Figure, **more: Any) -> Figure:
+    """The figure with more said in its recipe."""
+    return replace(figure, recipe={**figure.recipe, **more})

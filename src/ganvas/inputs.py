@@ -1,0 +1,58 @@
+"""Data as a run takes it: prepared to the size and channels that it was trained on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ganvas.console import note
+from ganvas.data import Dataset, open_data, parse
+from ganvas.errors import DataError, UsageError, nearest
+from ganvas.run import Run
+
+
+def fitting(run: Run, spec: str | None = None, *, labelled: bool = True) -> Dataset:
+    """The data of ``spec`` (None: what the run was trained on), prepared to the run's size and channels.
+
+    A spec of the run's own source is prepared as it was then. labelled: whether a conditional run needs the classes of
+    its images. Raises UsageError for a spec that asks for another size or other channels, or has not those classes;
+    DataError for data that cannot be used.
+    """
+    schema, own = run.config.schema, parse(run.config.data)
+    asked = own if spec is None else parse(spec)
+    if "image" in schema:
+        c, h, w = schema["image"]
+        channels = "grey" if c == 1 else "rgb"
+        if asked.size not in (None, (w, h)) or asked.channels not in (None, channels):
+            raise UsageError(
+                f"{run.folder} takes {channels} images of {w}x{h}: leave size and channels away in {spec!r}."
+            )
+        if (asked.kind, asked.source) == (own.kind, own.source):
+            asked = replace(asked, size=own.size, channels=own.channels, crop=own.crop)
+        else:
+            asked = replace(asked, size=(w, h), channels=channels)
+    dataset = open_data(str(asked), prefer=run.config.system)
+    for field, shape in schema.items():
+        if field != "label" and dataset.schema.fields.get(field) != tuple(shape):
+            found = ", ".join(f"{name} {list(shape)}" for name, shape in dataset.schema.fields.items())
+            raise DataError(f"{run.folder} takes {field} {list(shape)}, and {dataset.spec} has {found}.")
+    if labelled and run.config.leaves.get("conditional") and list(dataset.schema.classes) != run.config.classes:
+        raise UsageError(
+            f"{run.folder} is conditional and needs the classes {', '.join(run.config.classes[:10])} of each image, "
+            f"which {dataset.spec} has not."
+        )
+    if spec is None and dataset.fingerprint != run.config.fingerprint:
+        note(f"note: {dataset.spec} is not what {run.folder} was trained on: its content has changed since.")
+    return dataset
+
+
+def class_number(run: Run, name: str | None) -> int | None:
+    """The number of a class, given as its name or its number; None for None. Raises UsageError if there is none."""
+    if name is None:
+        return None
+    classes = run.config.classes if run.config.leaves.get("conditional") else []
+    if name in classes:
+        return classes.index(name)
+    if name.isdecimal() and int(name) < len(classes):
+        return int(name)
+    known = f"{nearest(name, classes)}" if classes else "it was not trained with --conditional"
+    raise UsageError(f"{run.folder} knows no class {name!r}: {known}.")

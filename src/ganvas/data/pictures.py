@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from ganvas.data.source import BadPicture, Encoded, Pixels
 from ganvas.data.spec import Size
@@ -20,6 +20,15 @@ SUFFIXES = (
 )
 MOST_PIXELS = 100_000_000  # more is taken for a decompression bomb
 MOST_BYTES = 1 << 28  # of one encoded picture
+TURNS = {  # EXIF orientation -> what makes the picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 DRAFT = 4  # a JPEG is decoded at a half, quarter or eighth if that leaves at least so many times the size asked for
 
 
@@ -61,8 +70,13 @@ def upright_size(image: Image.Image) -> Size:
 
 
 def _orientation(image: Image.Image) -> int:
-    """1 (upright) to 8."""
-    return int(image.getexif().get(0x0112, 1))
+    """1 (upright) to 8, as EXIF says; what it cannot say is upright."""
+    if image.format != "JPEG":  # Pillow turns a TIFF itself when it is loaded; a PNG may have EXIF after its pixels
+        image.load()
+    try:
+        return int(image.getexif().get(0x0112, 1))
+    except Exception:  # damaged EXIF raises anything, and the pixels are sound
+        return 1
 
 
 @contextmanager
@@ -83,7 +97,8 @@ def opened(picture: Encoded) -> Iterator[Image.Image]:
     except UnidentifiedImageError:
         raise BadPicture("not a picture that can be read") from None
     except Exception as error:
-        raise BadPicture(str(error).strip() or type(error).__name__) from error
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise BadPicture(reason or str(error).strip() or type(error).__name__) from error
 
 
 def decode(picture: Encoded, preparation: Preparation) -> tuple[Pixels, Size, str]:
@@ -95,23 +110,32 @@ def decode(picture: Encoded, preparation: Preparation) -> tuple[Pixels, Size, st
         size, mode = upright_size(image), image.mode
         if preparation.keep and size != preparation.size:
             raise SizesDiffer(picture.name)
+        scale = 1.0
         if image.format == "JPEG" and preparation.crop in ("centre", "none"):
             shrink = DRAFT * max(preparation.size[0] / size[0], preparation.size[1] / size[1])
-            if shrink <= 0.5:
-                image.draft(None, (int(image.width * shrink) + 1, int(image.height * shrink) + 1))
-        return prepare(image, preparation), size, mode
+            wide = image.width
+            if shrink <= 0.5 and (draft := image.draft(None, (int(wide * shrink) + 1, int(image.height * shrink) + 1))):
+                scale = draft[1][2] / wide
+        return prepare(image, preparation, size, scale), size, mode
 
 
-def prepare(image: Image.Image, preparation: Preparation) -> Pixels:
-    """The prepared pixels [H, W, C] of a picture."""
-    if _orientation(image) != 1:
-        ImageOps.exif_transpose(image, in_place=True)
+def prepare(image: Image.Image, preparation: Preparation, size: Size | None = None, scale: float = 1) -> Pixels:
+    """The prepared pixels [H, W, C] of a picture, or of a picture of that (upright) size that was drawn at a scale."""
+    orientation = _orientation(image)
+    if orientation in TURNS:
+        image = image.transpose(TURNS[orientation])
     image = _plain(image)
     if preparation.channels == 1 and image.mode != "L":
         image = image.convert("L")
     if image.size != preparation.size or not isinstance(preparation.crop, str):
-        window = preparation.window(*image.size)
-        image = image.resize(preparation.size, Image.Resampling.BICUBIC, box=window)
+        width, height = size or image.size
+        left, top, right, bottom = preparation.window(width, height)
+        # What a smaller drawing has over, rounded up, lay to the right and below before it was turned.
+        x = image.width - width * scale if orientation in (2, 3, 6, 7) else 0
+        y = image.height - height * scale if orientation in (3, 4, 7, 8) else 0
+        right, bottom = min(x + right * scale, image.width), min(y + bottom * scale, image.height)
+        box = (x + left * scale, y + top * scale, right, bottom)
+        image = image.resize(preparation.size, Image.Resampling.BICUBIC, box)
     if preparation.channels == 3 and image.mode == "L":
         image = image.convert("RGB")
     pixels = np.asarray(image)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ class Listing:
 
 
 def listing(root: Path) -> Listing:
-    """Walks a folder, links included (each real folder once), hidden files and folders left out."""
+    """Walks a folder in order of name, links included (each real folder once), hidden files and folders left out."""
     files: list[tuple[str, int, int]] = []
     ignored: Counter[str] = Counter()
     seen: set[str] = set()
@@ -39,21 +40,25 @@ def listing(root: Path) -> Listing:
             continue
         seen.add(real)
         with os.scandir(folder) as entries:
-            for entry in entries:
-                name = prefix + entry.name
-                if is_hidden(entry.name):
+            in_order = sorted(entries, key=lambda entry: entry.name)
+        folders = []
+        for entry in in_order:
+            name = prefix + entry.name
+            if is_hidden(entry.name):
+                continue
+            if entry.is_dir():
+                folders.append((entry.path, f"{name}/"))
+            elif is_picture(name):
+                try:
+                    status = entry.stat()
+                except OSError:  # a link that leads nowhere: it will be named among the unreadable
+                    files.append((name, -1, -1))
                     continue
-                if entry.is_dir():
-                    waiting.append((entry.path, f"{name}/"))
-                elif is_picture(name):
-                    try:
-                        status = entry.stat()
-                    except OSError:  # a link that leads nowhere: it will be named among the unreadable
-                        files.append((name, -1, -1))
-                        continue
+                if stat.S_ISREG(status.st_mode):  # to open a pipe would wait for ever
                     files.append((name, status.st_size, status.st_mtime_ns))
-                else:
-                    ignored[os.path.splitext(name)[1].lower() or entry.name] += 1
+            else:
+                ignored[os.path.splitext(name)[1].lower() or entry.name] += 1
+        waiting.extend(reversed(folders))
     return Listing(sorted(files), ignored)
 
 

@@ -36,7 +36,7 @@ def _count(text: str) -> int:
 
 
 def _fraction(text: str) -> float:
-    if not re.fullmatch(r"([0-9]+\.?[0-9]*|\.[0-9]+)(e-[0-9]{1,2})?%?", text):
+    if not re.fullmatch(r"([0-9]+\.?[0-9]*|\.[0-9]+)(e-[0-9]{1,3})?%?", text):
         raise ValueError("a fraction such as 0.1 or 10%")
     value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
     if not 0 <= value <= 1:

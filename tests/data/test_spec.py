@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from drawing import sentence
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ganvas.data import Spec, keys, parse
+from ganvas.data.opening import find
+from ganvas.data.source import Source
+from ganvas.data.spec import KEYS, KINDS, PLANNED
+from ganvas.errors import GanvasError, UsageError
+
+SIDES = st.integers(1, 4096)
+WORDS = st.from_regex(r"[A-Za-z0-9_-]+", fullmatch=True)
+SOURCES = st.text(min_size=1).filter(lambda text: "\0" not in text)
+PLAIN = SOURCES.filter(lambda text: not re.match("[a-z][a-z-]+:", text))  # as a path, not as a kind
+
+common = {
+    "split": st.none() | WORDS,
+    "holdout": st.none() | st.floats(0, 1, exclude_min=True, exclude_max=True),
+    "limit": st.none() | st.integers(1, 10**12 - 1),
+}
+pictures = {
+    "size": st.none() | st.tuples(SIDES, SIDES),
+    "crop": st.sampled_from(["centre", "none"]) | st.tuples(SIDES, SIDES),
+    "flip": st.booleans(),
+    "channels": st.sampled_from([None, "rgb", "grey"]),
+    "max_bad": st.floats(0, 1),
+    "strict": st.booleans(),
+}
+SPECS = (
+    st.builds(Spec, PLAIN, st.none(), **common, **pictures)
+    | st.builds(Spec, SOURCES, st.just("images"), **common, **pictures)
+    | st.builds(Spec, SOURCES, st.just("mixture"), **common)
+)
+ALIKE = st.lists(
+    st.sampled_from([*KEYS, *KINDS, *PLANNED, *"?&=%:x.-e019", "%3f", "%25", "true", "digits", "64", "é"]), max_size=12
+).map("".join)
+
+
+@given(SPECS)
+@settings(max_examples=300, deadline=None)
+def test_a_spec_reads_back_as_itself(spec: Spec) -> None:
+    assert parse(str(spec)) == spec
+    assert str(parse(str(spec))) == str(spec)
+
+
+@given(st.text() | ALIKE)
+@settings(max_examples=400, deadline=None)
+def test_any_text_is_a_spec_or_one_sentence_on_what_is_wrong_with_it(text: str) -> None:
+    try:
+        spec = parse(text)
+    except UsageError as error:
+        sentence(error)
+    else:
+        assert parse(str(spec)) == spec
+
+
+@given(st.text().filter(lambda text: "/" not in text) | ALIKE)
+@settings(max_examples=150, deadline=None)
+def test_any_text_names_a_source_or_nothing(empty: Path, text: str) -> None:
+    if text.partition("?")[0].removeprefix("images:") in (".", "..", "~"):  # there are such folders
+        return
+    try:
+        assert isinstance(find(parse(text)), Source)
+    except GanvasError as error:
+        sentence(error)
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("empty"))
+        yield Path()
+
+
+@pytest.mark.parametrize(
+    ("text", "spec", "canonical"),
+    [
+        ("digits", Spec("digits"), "digits"),
+        ("images:my photos", Spec("my photos", "images"), "images:my photos"),
+        ("a?crop=centre&max-bad=1%&strict=false&flip=false", Spec("a"), "a"),  # the defaults
+        ("a?flip=true&size=64x64", Spec("a", size=(64, 64), flip=True), "a?size=64&flip=true"),
+        ("a?size=640x360&crop=none", Spec("a", size=(640, 360), crop="none"), "a?size=640x360&crop=none"),
+        ("a?crop=178x218&channels=grey", Spec("a", crop=(178, 218), channels="grey"), "a?crop=178x218&channels=grey"),
+        ("a?holdout=10%&limit=007", Spec("a", holdout=0.1, limit=7), "a?holdout=0.1&limit=7"),
+        ("a?max-bad=.5&strict=true", Spec("a", max_bad=0.5, strict=True), "a?max-bad=0.5&strict=true"),
+        ("what%3F%2520100%25", Spec("what?%20100%"), "what%3F%2520100%25"),
+        ("C:\\pictures", Spec("C:\\pictures"), "C:\\pictures"),
+        ("images:a:b", Spec("a:b", "images"), "images:a:b"),
+        ("mixture:ring8?split=test", Spec("ring8", "mixture", split="test"), "mixture:ring8?split=test"),
+    ],
+)
+def test_reads_what_is_written_and_writes_it_in_one_way(text: str, spec: Spec, canonical: str) -> None:
+    assert parse(text) == spec
+    assert str(spec) == canonical
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("imagse:x", "did you mean 'images'"),
+        ("mixtur:ring8", "did you mean 'mixture'"),
+        ("http://x/y.zip", "images:PATH for a path with a colon"),
+        ("paired:x", "does not read 'paired' data yet"),
+        ("digits?sise=64", "did you mean 'size'"),
+        ("digits?Flip=true", "did you mean 'flip'"),
+        ("digits?max_bad=1", "did you mean 'max-bad'"),
+        ("digits?&", "has no key ''"),
+        ("digits?size=1&size=2", "size is given twice"),
+        ("digits?flip", "flip is without a value"),
+        ("mixture:ring8?size=3", "size says nothing"),
+        ("", "names no source"),
+        ("images:?size=3", "names no source"),
+        ("digits?size=64?flip=true", "size=64?flip=true does not read"),
+    ],
+)
+def test_a_misspelt_spec_is_answered_with_what_was_meant(text: str, says: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse(text)
+    assert says in sentence(caught.value)
+
+
+WRONG = {
+    "split": ["", "a b", "train/x", "é"],
+    "holdout": ["0", "1", "0%", "100%", "-0.1", "half", "1.5", "nan", ""],
+    "size": ["0", "64x", "x64", "64x0", "-1", "4097", "64×64", "٣", "1e2", ""],
+    "crop": ["center", "0", "1x", "all"],
+    "flip": ["yes", "1", "True", ""],
+    "channels": ["gray", "rgba", "3"],
+    "limit": ["0", "-1", "1.5", "1e3", "many", "1" * 13],
+    "max-bad": ["-1", "2", "101%", "none", "inf"],
+    "strict": ["no", "0"],
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in WRONG.items() for value in values])
+def test_a_value_that_its_key_does_not_take_is_answered_with_those_it_takes(key: str, value: str) -> None:
+    with pytest.raises(UsageError, match=f"{key}={re.escape(value)} does not read: it takes ") as caught:
+        parse(f"somewhere?{key}={value}")
+    sentence(caught.value)
+
+
+def test_every_key_is_explained_and_every_key_is_tried_with_wrong_values() -> None:
+    assert set(keys()) == set(WRONG)
+    assert all(len(text) > 20 for text in keys().values())

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import lzma
+import shutil
+import struct
 import tarfile
+import tempfile
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO
-
-import numpy as np
+from typing import IO, Generic, TypeVar, cast
 
 from ganvas.data.folders import BLOCK, is_hidden, is_picture, scan_paths
 from ganvas.data.pictures import MOST_BYTES
 from ganvas.data.source import BadPicture, Block, Encoded, Rows, Scan, Source, stamp
 from ganvas.errors import DataError
+from ganvas.files import cache_folder
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 MOST_EXPANSION = 200  # times its own size that an archive may unpack to, once that is over a gigabyte
-DAMAGE = (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, tarfile.TarError, zlib.error,
-          lzma.LZMAError)  # fmt: skip
+MOST_HELD = 1 << 24  # bytes after which a block of pictures is full
+DAMAGE = (
+    *(OSError, EOFError, RuntimeError, NotImplementedError, ValueError, OverflowError, struct.error),
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
+)
+Place = TypeVar("Place")
 
 
 def is_archive(path: Path) -> bool:
@@ -30,98 +39,132 @@ def is_archive(path: Path) -> bool:
 
 
 def archive(path: Path) -> Source:
-    """The pictures of a zip or tar. Raises DataError, when scanned, for one that is damaged, encrypted, unpacks out of
-    all proportion, or has paths that lead out of it."""
+    """The pictures of a zip or tar, in order of their paths, as in a folder. Raises DataError, when scanned, for one
+    that is damaged, encrypted, unpacks out of all proportion, or has paths that lead out of it."""
     kind = "zip" if path.name.lower().endswith(".zip") else "tar"
     scan = _scan_zip if kind == "zip" else _scan_tar
     return Source(f"{kind} of pictures", [kind, stamp(path)], lambda: scan(path), where=str(path))
 
 
-class _Members:
-    """Takes down an archive's members as they are listed, and refuses what is dangerous."""
+class _Members(Generic[Place]):
+    """Takes down an archive's pictures (path -> where it lies) as they are listed, and refuses what is dangerous."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.names, self.ignored = path, list[str](), Counter[str]()
+        self.path, self.pictures, self.ignored = path, dict[str, Place](), Counter[str]()
         self.bytes, self.packed = 0, path.stat().st_size
 
-    def add(self, name: str, size: int) -> bool:
-        """Whether the member is a picture to read."""
+    def add(self, name: str, size: int, place: Place | None) -> None:
+        """The next member; ``place`` is None for what is no file. Of two with the same path the last one counts."""
         parts = PurePosixPath(name.replace("\\", "/")).parts
         if ".." in parts or (parts and (parts[0] == "/" or parts[0].endswith(":"))):
             raise DataError(f"{self.path} holds the path {name!r}, which leads out of the archive: it is refused.")
         self.bytes += size
         if self.bytes > max(1 << 30, MOST_EXPANSION * self.packed):
             raise DataError(f"{self.path} unpacks to over {MOST_EXPANSION} times its size: it is refused as a bomb.")
-        if any(is_hidden(part) for part in parts):
-            return False
-        if not is_picture(name):
+        if place is None or any(is_hidden(part) for part in parts):
+            return
+        if is_picture(name):
+            self.pictures["/".join(parts)] = place
+        else:
             self.ignored[PurePosixPath(name).suffix.lower() or name] += 1
-            return False
-        self.names.append(name)
-        return True
+
+    def in_order(self) -> tuple[list[str], list[Place]]:
+        """The pictures' paths, sorted, and their places."""
+        names = sorted(self.pictures)
+        return names, [self.pictures[name] for name in names]
 
 
 def _scan_zip(path: Path) -> Scan:
-    members, infos = _Members(path), list[zipfile.ZipInfo]()
+    members = _Members[zipfile.ZipInfo](path)
     try:
         with zipfile.ZipFile(path) as file:
             for info in file.infolist():
-                if not info.is_dir() and members.add(info.filename, info.file_size):
-                    infos.append(info)
+                members.add(info.filename, info.file_size, None if info.is_dir() else info)
     except DAMAGE as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
+    names, infos = members.in_order()
     if any(info.flag_bits & 1 for info in infos):
         raise DataError(f"{path} is encrypted: unpack it and name the folder instead.")
 
-    def read(rows: Rows) -> Iterator[Block]:
+    def read(rows: Rows) -> Iterator[Encoded]:
         with zipfile.ZipFile(path) as file:
-            for start in range(0, len(rows), BLOCK):
-                block: list[Encoded] = []
-                for row in rows[start : start + BLOCK]:
-                    try:
-                        with file.open(infos[row]) as member:
-                            block.append(Encoded(members.names[row], _bounded(member)))
-                    except DAMAGE as error:
-                        block.append(Encoded(members.names[row], BadPicture(str(error))))
-                yield block
+            for row in rows:
+                try:
+                    with file.open(infos[row]) as member:
+                        yield Encoded(names[row], _bounded(member, infos[row].file_size))
+                except DAMAGE as error:
+                    yield Encoded(names[row], BadPicture(str(error) or type(error).__name__))
 
-    return scan_paths(str(path), members.names, read, members.ignored)
+    return scan_paths(str(path), names, lambda rows: _blocks(read(rows)), members.ignored)
 
 
 def _scan_tar(path: Path) -> Scan:
-    members, places = _Members(path), list[int]()  # of the pictures, by their number among all members
+    members = _Members[tuple[int, int]](path)  # where the bytes begin, and how many there are
     try:
         with tarfile.open(path) as file:
-            for place, info in enumerate(file):
-                if info.isreg() and members.add(info.name, info.size):
-                    places.append(place)
+            for info in file:
+                plain = info.isreg() and not info.issparse()
+                members.add(info.name, info.size, (info.offset_data, info.size) if plain else None)
+            _stream(file).seek(file.offset)
+            if any(_stream(file).read(tarfile.BLOCKSIZE)):  # where tarfile stops without a word
+                raise tarfile.ReadError("a header in the middle is damaged")
     except DAMAGE as error:
-        raise _damaged(path, error) from error
-    numbers = np.array(places)
+        raise damaged(path, error) from error
+    names, places = members.in_order()
 
-    def read(rows: Rows) -> Iterator[Block]:
-        """In one pass: a compressed tar can only be read from its beginning."""
-        wanted = dict(zip(numbers[rows].tolist(), rows.tolist(), strict=True))
-        block: list[Encoded] = []
-        with tarfile.open(path) as file:
-            for place, info in enumerate(file):
-                if (row := wanted.pop(place, None)) is None:
-                    continue
-                member = file.extractfile(info)
-                block.append(Encoded(members.names[row], _bounded(member) if member else BadPicture("not a file")))
-                if len(block) == BLOCK or not wanted:
-                    yield block
-                    block = []
-                if not wanted:
-                    return
+    def read(rows: Rows) -> Iterator[Encoded]:
+        with tarfile.open(path) as file, _seekable(_stream(file), [places[row] for row in rows]) as stream:
+            for row in rows:
+                offset, size = places[row]
+                stream.seek(offset)
+                yield Encoded(names[row], _bounded(stream, size))
 
-    return scan_paths(str(path), members.names, read, members.ignored)
+    return scan_paths(str(path), names, lambda rows: _blocks(read(rows)), members.ignored)
 
 
-def _bounded(file: IO[bytes]) -> bytes | BadPicture:
-    data = file.read(MOST_BYTES + 1)
-    return data if len(data) <= MOST_BYTES else BadPicture(f"over {MOST_BYTES >> 20} MiB")
+def _stream(file: tarfile.TarFile) -> IO[bytes]:
+    """The bytes of a tar, unpacked where it is compressed."""
+    return cast(IO[bytes], file.fileobj)
 
 
-def _damaged(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path} does not read as an archive ({error or type(error).__name__}): get the file again.")
+@contextmanager
+def _seekable(stream: IO[bytes], places: Sequence[tuple[int, int]]) -> Iterator[IO[bytes]]:
+    """The stream of a tar to read those places from, one after another.
+
+    A compressed one is read from its beginning for every step back: where there are any, it is unpacked first, into a
+    file without a name in the cache.
+    """
+    if not isinstance(stream, gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile) or list(places) == sorted(places):
+        yield stream
+        return
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=cache_folder()) as unpacked:
+        stream.seek(0)
+        shutil.copyfileobj(stream, unpacked)
+        yield unpacked
+
+
+def _blocks(pictures: Iterable[Encoded]) -> Iterator[Block]:
+    """In blocks of as many pictures as a folder's, or fewer where they are large: several blocks are held at once."""
+    block: list[Encoded] = []
+    held = 0
+    for picture in pictures:
+        block.append(picture)
+        held += len(picture.data) if isinstance(picture.data, bytes) else 0
+        if len(block) == BLOCK or held >= MOST_HELD:
+            yield block
+            block, held = [], 0
+    if block:
+        yield block
+
+
+def _bounded(file: IO[bytes], size: int) -> bytes | BadPicture:
+    if size > MOST_BYTES:
+        return BadPicture(f"over {MOST_BYTES >> 20} MiB")
+    data = file.read(size)
+    return data if len(data) == size else BadPicture("the archive ends early")
+
+
+def damaged(path: Path, error: Exception) -> DataError:
+    """What to raise for an archive that reading it fails for."""
+    return DataError(f"{path} does not read as an archive ({str(error) or type(error).__name__}): get the file again.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,11 +14,15 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from ganvas.data.archives import DAMAGE
+from ganvas.data.folders import is_hidden
 from ganvas.data.pictures import MOST_PIXELS
 from ganvas.data.source import SPLITS, Block, Part, Pixels, Rows, Scan, Source, numbers, stamp
 from ganvas.errors import DataError, nearest
 
-WANTED = "uint8 [N, H, W, C] or float [N, C, H, W] in [-1, 1], C being 1, 3 or 4"
+WANTED = "uint8 [N, H, W, C] or [N, H, W], or float [N, C, H, W] in [-1, 1], C being 1, 3 or 4"
+SUFFIXES = (".npz", ".npy")
+MOST_DEFLATED = 1100  # times its size that an .npz can unpack to at most
 MOST_CLASSES = 100_000
 
 
@@ -34,9 +39,13 @@ class _Array:
     def where(self) -> str:
         return f"{self.path}: {self.name}" if self.name else str(self.path)
 
+    @property
+    def bytes(self) -> int:
+        return self.dtype.itemsize * math.prod(self.shape)
+
     def blocks(self) -> Iterator[NDArray[Any]]:
         """The rows, a few megabytes at a time. Raises DataError where the file ends early or is damaged."""
-        row = self.dtype.itemsize * int(np.prod(self.shape[1:]))
+        row = self.dtype.itemsize * math.prod(self.shape[1:])
         step = max(1, (1 << 22) // max(1, row))
         with ExitStack() as stack:
             file = stack.enter_context(_opened(self.path, self.name))
@@ -71,31 +80,41 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 def _exactly(file: IO[bytes], n: int, where: str) -> bytes:
     try:
         data = file.read(n)
-    except (OSError, zipfile.BadZipFile, EOFError, ValueError) as error:
+    except DAMAGE as error:
         raise DataError(f"{where} is damaged ({error}): get the file again.") from error
     if len(data) != n:
-        raise DataError(f"{where} ends early: get the file again.")
+        raise _early(where)
     return data
 
 
 def _open(path: Path) -> dict[str, _Array]:
     """The headers of all arrays in an ``.npz`` or ``.npy`` (there named ``images``)."""
     try:
-        if path.suffix.lower() == ".npy":
-            names = [""]
-        else:
+        size = path.stat().st_size
+        sizes = {"": size}
+        if path.suffix.lower() != ".npy":
             with zipfile.ZipFile(path) as archive:
-                names = [name.removesuffix(".npy") for name in archive.namelist()]
+                infos = archive.infolist()
+            sizes = {i.filename.removesuffix(".npy"): min(i.file_size, size * MOST_DEFLATED) for i in infos}
         arrays = {}
-        for name in names:
+        for name, there in sizes.items():
             with _opened(path, name) as file:
                 shape, _, dtype = _header(file)
-            if dtype.hasobject:
+            array = _Array(path, name, shape, dtype)
+            if array.dtype.hasobject:
                 raise DataError(f"{path} holds Python objects in {name or 'its array'}, which are never unpickled.")
-            arrays[name or "images"] = _Array(path, name, shape, dtype)
+            if min(array.shape, default=0) < 0:
+                raise ValueError(f"a shape of {list(array.shape)}")
+            if array.bytes > there:
+                raise _early(array.where)  # before anything of that size is made room for
+            arrays[name or "images"] = array
         return arrays
-    except (OSError, zipfile.BadZipFile, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError) as error:
+    except (*DAMAGE, KeyError) as error:
         raise DataError(f"{path} does not read as a NumPy file ({error}): get or write the file again.") from error
+
+
+def _early(where: str) -> DataError:
+    return DataError(f"{where} ends early: get the file again.")
 
 
 # ---- what the arrays must be -----------------------------------------------------------------------------------------
@@ -106,7 +125,7 @@ def _images(path: Path, arrays: dict[str, _Array]) -> tuple[_Array, tuple[int, i
         raise DataError(f"{path} has no array named 'images': {hint}.")
     array = arrays["images"]
     shape, dtype = array.shape, array.dtype
-    if dtype == np.uint8 and len(shape) == 3:
+    if dtype == np.uint8 and len(shape) == 3 and shape[2] not in (3, 4):  # those are [H, W, C], a single image
         shape = (*shape, 1)
     if len(shape) == 4 and dtype == np.uint8:
         h, w, c = shape[1:]
@@ -154,9 +173,12 @@ def _class_names(path: Path, arrays: dict[str, _Array]) -> tuple[str, ...]:
     array = arrays.get("classes")
     if array is None:
         return ()
-    if array.dtype.kind != "U" or len(array.shape) != 1:
+    if array.dtype.kind != "U" or not array.dtype.itemsize or len(array.shape) != 1:
         raise DataError(f"{array.where} is {array.dtype} {list(array.shape)}: the classes' names are strings [K].")
-    return tuple(str(name) for name in array.whole())
+    names = tuple(str(name) for name in array.whole())
+    if len(set(names)) < len(names):
+        raise DataError(f"{array.where} has a name twice: every class needs one of its own.")
+    return names
 
 
 # ---- sources ---------------------------------------------------------------------------------------------------------
@@ -209,6 +231,11 @@ def _source(layout: str, where: Path, files: dict[str, list[Path]]) -> Source:
 def array_file(path: Path) -> Source:
     """An ``.npz`` with ``images`` and perhaps ``labels`` and ``classes`` (names), or an ``.npy`` of images."""
     return _source(f"{path.suffix[1:].lower()} array", path, {"train": [path]})
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The array files that lie in a folder."""
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not is_hidden(p.name) and p.is_file())
 
 
 def array_folder(folder: Path, files: list[Path]) -> Source:

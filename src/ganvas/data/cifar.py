@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ganvas.data.archives import DAMAGE
+from ganvas.data.archives import DAMAGE, damaged
 from ganvas.data.source import Block, Part, Rows, Scan, Source, numbers, stamp
 from ganvas.errors import DataError
 from ganvas.files import cache_folder
@@ -38,8 +38,8 @@ def cifar10_here(folder: Path) -> Source | None:
     None if there is nothing of the sort. Raises DataError where only the pickled form is there.
     """
     for place in (folder, folder / "cifar-10-batches-bin"):
-        if any((place / name).is_file() for name in SPLIT_FILES["train"]):
-            files = [place / name for names in SPLIT_FILES.values() for name in names]
+        files = [place / name for names in SPLIT_FILES.values() for name in names]
+        if any(path.is_file() for path in files):
             missing = [path.name for path in files if not path.is_file()]
             if missing:
                 raise DataError(f"{place} holds CIFAR-10 without {', '.join(missing)}: get the whole set.")
@@ -99,7 +99,7 @@ def _from_archive(place: Path) -> dict[str, bytes]:
                 if name in wanted and member.isreg() and (file := archive.extractfile(member)):
                     held[name] = file.read(MOST_BYTES)
     except DAMAGE as error:
-        raise DataError(f"{place} does not read as an archive ({error}): get the file again.") from error
+        raise damaged(place, error) from error
     return held
 
 

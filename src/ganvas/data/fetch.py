@@ -13,11 +13,11 @@ from ganvas.files import atomic, cache_folder, sha256
 
 @dataclass(frozen=True)
 class Download:
-    """One file of a publisher: its address, its name here, and the checksum that the publisher gives."""
+    """One file of a publisher: its address, its name here, and the checksum that the publisher gives, if any."""
 
     url: str
     file: str
-    checksum: str  # "md5:..." or "sha256:..."
+    checksum: str | None  # "md5:..." or "sha256:..."
 
 
 SETS = {
@@ -42,27 +42,22 @@ def fetch(name: str, dest: Path | None = None) -> Path:
     kept = record.read_text().split()[0] if record.is_file() and record.read_text().strip() else None
     if file.is_file() and kept is not None and sha256(file) == kept:
         return folder
-    _download(download, folder)
-    got = sha256(file)
-    if kept is not None and got != kept:
-        raise DataError(
-            f"{file} is not the file that was first fetched (sha256 {got[:12]}, was {kept[:12]}): if its publisher "
-            f"changed it, remove {record} and fetch again."
-        )
-    with atomic(record) as part:
-        part.write_text(f"{got}  {download.file}\n")
+    _download(download, folder, download.checksum if kept is None else f"sha256:{kept}")
+    if kept is None:
+        with atomic(record) as part:
+            part.write_text(f"{sha256(file)}  {download.file}\n")
     return folder
 
 
-def _download(download: Download, folder: Path) -> None:
-    """Fetches with pooch, which writes beside and renames, and leaves a whole file as it is."""
+def _download(download: Download, folder: Path, checksum: str | None) -> None:
+    """Fetches with pooch, which writes beside and renames, and leaves a file of that checksum as it is."""
     import pooch
     import requests
 
     pooch.get_logger().setLevel("WARNING")
     downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=30)
     try:
-        pooch.retrieve(download.url, download.checksum, download.file, folder, downloader=downloader)
+        pooch.retrieve(download.url, checksum, download.file, folder, downloader=downloader)
     except requests.RequestException as error:
         raise DataError(
             f"{download.url} could not be fetched ({_reason(error)}): check the network, or get the file elsewhere and "
@@ -70,8 +65,8 @@ def _download(download: Download, folder: Path) -> None:
         ) from error
     except ValueError as error:
         raise DataError(
-            f"{download.url} did not give the published file (another checksum): try again later, or get the file "
-            f"elsewhere and put it at {folder / download.file}."
+            f"{download.url} did not give the file of {checksum}: try again later, or get it elsewhere and put it at "
+            f"{folder / download.file}."
         ) from error
     except OSError as error:
         raise DataError(

@@ -10,7 +10,6 @@ DIGEST is the content address: a hash of the source's listing and of how its row
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import shutil
@@ -183,7 +182,8 @@ class Store:
 def obtain(address: Any, build: Callable[[Building], None]) -> Store:
     """The store of that content address (any JSON value); built first if it is not there or damaged.
 
-    Of processes that ask at once, one builds and the others wait. Raises DataError where the cache cannot be written.
+    Of processes that ask at once, one builds and the others wait. Raises DataError where the cache cannot be written,
+    and what ``build`` raises.
     """
     folder = cache_folder() / "stores" / digest([FORMAT, address])[:32]
     if store := _open(folder):
@@ -201,12 +201,13 @@ def obtain(address: Any, build: Callable[[Building], None]) -> Store:
                 build(building)
             return Store(folder)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
-            raise DataError(
-                f"The store in {folder.parent} cannot be written ({error.strerror}): make room, or set GANVAS_CACHE to "
-                "another folder."
-            ) from error
-        raise
+        named = Path(str(error.filename or folder))  # a full disk names no file
+        if not (named.is_relative_to(folder.parent) or folder.is_relative_to(named)):
+            raise  # of the source
+        raise DataError(
+            f"The store in {folder.parent} cannot be written ({error.strerror or error}): make room, or set "
+            "GANVAS_CACHE to another folder."
+        ) from error
 
 
 def _open(folder: Path) -> Store | None:

@@ -82,7 +82,7 @@ class Checkpoint:
             loaded: dict[str, Any] = torch.load(self.folder / name, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:
             raise Damaged(
-                f"{self.folder / name} holds more than numbers and tensors, and was not loaded: ganvas did not write it."
+                f"{self.folder / name} holds more than numbers and tensors and was not loaded: ganvas did not write it."
             ) from None
         return loaded
 

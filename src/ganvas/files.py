@@ -21,7 +21,7 @@ def cache_folder() -> Path:
     return Path(platformdirs.user_cache_dir("ganvas"))
 
 
-_ASIDE = re.compile(r"\.(?P<stem>.+)\.[0-9a-f]{8}\.(?P<why>part|gone)(?P<suffix>\.[^.]*)?")
+_ASIDE = re.compile(r"\.(?P<stem>.+)\.[0-9a-f]{8}\.(?P<why>old|part|gone)(?P<suffix>\.[^.]*)?")
 
 
 def _beside(path: Path, why: str = "part") -> Path:
@@ -32,13 +32,14 @@ def _beside(path: Path, why: str = "part") -> Path:
 def leftovers(folder: Path) -> list[tuple[Path, Path | None]]:
     """What a kill left half-done in ``folder``, and the path that each was meant for (None: it was to be removed).
 
+    Of two that were meant for one path, the one that was to be replaced comes first, and what was to replace it last.
     Only for a process that knows itself alone there: to another, what is being written looks the same.
     """
-    found = ((path, _ASIDE.fullmatch(path.name)) for path in sorted(folder.glob(".*")))
+    named = ((path, _ASIDE.fullmatch(path.name)) for path in sorted(folder.glob(".*")))
+    found = sorted(((path, name) for path, name in named if name), key=lambda one: one[1]["why"] != "old")
     return [
-        (path, folder / f"{name['stem']}{name['suffix'] or ''}" if name["why"] == "part" else None)
+        (path, None if name["why"] == "gone" else folder / f"{name['stem']}{name['suffix'] or ''}")
         for path, name in found
-        if name
     ]
 
 
@@ -103,7 +104,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             _sync(file)
         _sync(part)
         if path.exists():  # a folder cannot be renamed over a full one: the old one steps aside first
-            old = _beside(path)
+            old = _beside(path, "old")
             os.replace(path, old)
             try:
                 os.replace(part, path)

@@ -48,7 +48,7 @@ class Run:
     @staticmethod
     def exists(folder: str | Path) -> bool:
         """Whether there is a run in ``folder``."""
-        return (Path(folder) / "config.json").exists()
+        return os.path.exists(Path(folder) / "config.json")  # false, too, for what is no possible name
 
     @classmethod
     def create(cls, folder: str | Path, config: RunConfig) -> Run:
@@ -113,16 +113,17 @@ class Run:
         return sorted((_step(path), path) for path in self.folder.glob("checkpoint-*") if _step(path) >= 0)
 
     def _aside(self) -> list[tuple[int, Path]]:
-        """Whole checkpoints that a kill left without their name, in the instant in which one replaced another."""
-        found = []
+        """Whole checkpoints that a kill left without their name, in the instant in which one replaced another: the new
+        one, if it is whole, else the old."""
+        found = {}
         for path, meant in leftovers(self.folder):
             if meant is not None and _step(meant) >= 0 and not meant.exists():
                 try:
                     verified(path, _step(meant))
                 except Damaged:  # not yet complete
                     continue
-                found.append((_step(meant), path))
-        return found
+                found[_step(meant)] = path
+        return list(found.items())
 
     def checkpoints(self) -> list[int]:
         """The steps that have a checkpoint, oldest first; none has been verified."""
@@ -193,8 +194,7 @@ class Run:
         Only for the process that holds the lock: to another, a checkpoint being written looks the same.
         """
         for step, path in self._aside():
-            if not (folder := self._checkpoint(step)).exists():
-                os.replace(path, folder)
+            os.replace(path, self._checkpoint(step))
         for folder in (self.folder, self.folder / "samples"):
             for path, _ in leftovers(folder):
                 remove(path)

@@ -1,0 +1,157 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ganvas.files import _beside, atomic, atomic_folder, cache_folder, leftovers, remove, sha256
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """The files below a folder and what they hold, hidden ones included."""
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_file_takes_its_name_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "report.html"
+    with atomic(path) as part:
+        assert part.suffix == ".html"  # writers read the format off it
+        part.write_text("half")
+        assert not path.exists()
+        part.write_text("whole")
+    assert tree(tmp_path) == {"new/report.html": "whole"}
+
+
+def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text("old")
+
+    def interrupted() -> None:
+        with atomic(path) as part:
+            part.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    with pytest.raises(FileNotFoundError), atomic(path):
+        pass  # wrote nothing
+    assert tree(tmp_path) == {"config.json": "old"}
+
+
+@pytest.mark.parametrize("before", [None, "folder", "file"])
+def test_a_folder_takes_the_place_of_whatever_was_there(before: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    if before == "folder":
+        (path / "deep").mkdir(parents=True)
+        (path / "deep" / "old").write_text("old")
+    elif before == "file":
+        path.write_text("old")
+    was = tree(tmp_path)
+    with atomic_folder(path) as part:
+        (part / "deep").mkdir()
+        (part / "deep" / "new").write_text("new")
+        assert {name: text for name, text in tree(tmp_path).items() if text != "new"} == was
+    assert tree(tmp_path) == {"store/deep/new": "new"}
+    assert [found.name for found in tmp_path.iterdir()] == ["store"]
+
+
+def test_a_folder_that_fails_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    path.mkdir()
+    (path / "old").write_text("old")
+
+    def refused() -> None:
+        with atomic_folder(path) as part:
+            (part / "new").write_text("new")
+            raise OSError("refused")
+
+    with pytest.raises(OSError, match="refused"):
+        refused()
+    assert tree(tmp_path) == {"store/old": "old"}
+    assert [found.name for found in tmp_path.iterdir()] == ["store"]
+
+
+names = st.text(st.characters(codec="utf-8", exclude_characters="/\0\n"), min_size=1, max_size=40).filter(
+    lambda name: name not in (".", "..") and len(name.encode()) < 200
+)
+
+
+@given(names)
+@settings(deadline=None, max_examples=200)
+def test_what_a_kill_leaves_is_found_with_the_name_it_was_meant_for(
+    tmp_path_factory: pytest.TempPathFactory, name: str
+) -> None:
+    folder = tmp_path_factory.mktemp("left")
+    for why, meant in (("part", folder / name), ("old", folder / name), ("gone", None)):
+        left = _beside(folder / name, why)
+        left.write_text("half")
+        assert leftovers(folder) == [(left, meant)]
+        remove(left)
+    assert list(folder.iterdir()) == []
+
+
+def test_what_was_to_be_replaced_comes_before_what_was_to_replace_it(tmp_path: Path) -> None:
+    for _ in range(20):
+        for why in ("part", "old"):
+            _beside(tmp_path / "c", why).mkdir()
+    assert [path.suffix for path, _ in leftovers(tmp_path)] == [".old"] * 20 + [".part"] * 20
+
+
+@pytest.mark.parametrize("name", ["config.json", ".lock", ".hidden.part", ".a.1234567.part.json", ".a.12345678.party"])
+def test_other_files_are_no_leftovers(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("a user's")
+    assert leftovers(tmp_path) == []
+
+
+def test_removing_takes_files_folders_and_links_but_not_what_a_link_points_to(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "data").write_text("data")
+    folder, file, link, dead = (tmp_path / name for name in ("folder", "file.txt", "link", "dead"))
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "x").write_text("x")
+    file.write_text("x")
+    link.symlink_to(kept)
+    dead.symlink_to(tmp_path / "nowhere")
+    for path in (folder, file, link, dead, tmp_path / "absent"):
+        remove(path)
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    assert tree(tmp_path) == {"kept/data": "data"}
+
+
+def test_a_removed_folder_is_never_seen_half_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "checkpoint"
+    path.mkdir()
+    (path / "weights").write_text("w")
+
+    def killed(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "unlink", killed)
+    with pytest.raises(KeyboardInterrupt):
+        remove(path)
+    monkeypatch.undo()
+    assert not path.exists()
+    ((left, meant),) = leftovers(tmp_path)
+    assert (left / "weights").exists()
+    assert meant is None
+
+
+def test_digests_are_sha256(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")  # FIPS 180-2, appendix B.1
+    assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_the_cache_lies_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GANVAS_CACHE", str(tmp_path))
+    assert cache_folder() == tmp_path
+    monkeypatch.setenv("GANVAS_CACHE", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert tmp_path in cache_folder().parents
+    assert cache_folder().name == "ganvas"

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import folders
+import ganvas.run
 from ganvas import games
 from ganvas.errors import Damaged, RunError
 from ganvas.run import Run, load, runs
@@ -159,6 +160,20 @@ def test_when_all_are_damaged_there_is_nothing_to_use(tmp_path: Path) -> None:
         run.latest(warn=pytest.fail)
     assert damaged.value.exit_code == 4
     folders.save(run, 20)  # resumed from elsewhere: a whole one takes the place of a damaged one
+    assert folders.value(run, warn=pytest.fail) == 20
+
+
+def test_a_checkpoint_that_goes_while_it_is_read_is_not_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that trains writes the next and removes the old while another reads."""
+    run, trainer = folders.build(tmp_path, 10), Run.open(tmp_path)
+    verified = ganvas.run.verified
+
+    def slow(folder: Path, step: int) -> Any:
+        if step == 10:
+            folders.save(trainer, 20, keep=1)
+        return verified(folder, step)
+
+    monkeypatch.setattr(ganvas.run, "verified", slow)
     assert folders.value(run, warn=pytest.fail) == 20
 
 

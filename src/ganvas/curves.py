@@ -82,7 +82,10 @@ def chart(name: str, trained: Sequence[Point], valid: Sequence[Point] = (), *, l
     finite = [mean for _, mean, _, _ in bins if math.isfinite(mean)] + [value for _, value in held_out]
     small, large = _usual(finite)
     logarithmic = bool(finite) and min(finite) > 0 and large / small > WIDE
-    low, high = _range([math.log10(v) for v in finite] if logarithmic else finite, share="accuracy" in name)
+    spread = finite + [value for _, _, *ends in bins for value in ends if math.isfinite(value)]
+    if logarithmic:
+        spread = [math.log10(value) for value in spread if value > 0]
+    low, high = _range(spread, share="accuracy" in name)
 
     def x(step: float) -> float:
         return round(LEFT + (RIGHT - LEFT) * step / max(last, 1), 1)

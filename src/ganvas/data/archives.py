@@ -79,7 +79,7 @@ def _scan_zip(path: Path) -> Scan:
     try:
         with zipfile.ZipFile(path) as file:
             for info in file.infolist():
-                members.add(info.filename, info.file_size, None if info.is_dir() else info)
+                members.add(info.filename, info.file_size, None if info.filename.endswith("/") else info)
     except DAMAGE as error:
         raise damaged(path, error) from error
     names, infos = members.in_order()
@@ -167,4 +167,5 @@ def _bounded(file: IO[bytes], size: int) -> bytes | BadPicture:
 
 def damaged(path: Path, error: Exception) -> DataError:
     """What to raise for an archive that reading it fails for."""
-    return DataError(f"{path} does not read as an archive ({str(error) or type(error).__name__}): get the file again.")
+    reason = str(error).partition("\n")[0].rstrip(":") or type(error).__name__  # tarfile lists what it tried
+    return DataError(f"{path} does not read as an archive ({reason}): get the file again.")

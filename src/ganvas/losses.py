@@ -60,8 +60,10 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], x: Tensor, centre: floa
     with exactly(x.device.type):
         x = wide(x.detach()).requires_grad_()
         (gradient,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
-        squares = gradient.flatten(1).square().sum(1)
-        return squares.mean() if centre == 0 else (squares.sqrt() - centre).square().mean()
+        slope = gradient.flatten(1)
+        if centre == 0:
+            return slope.square().sum(1).mean()
+        return (torch.linalg.vector_norm(slope, dim=1) - centre).square().mean()  # no NaN where it is flat
 
 
 def accuracy(real: Tensor, fake: Tensor, between: float = 0.0) -> dict[str, Tensor]:

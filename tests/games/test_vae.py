@@ -116,6 +116,72 @@ def test_a_conditional_vae_is_told_the_class_in_both_nets() -> None:
         game.encode(x)
 
 
+@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
+def test_the_bound_of_a_conditional_vae_is_that_of_its_two_nets_told_the_class(likelihood: Any) -> None:
+    """log p(x|z, y) - log q(z|x, y) + log p(z), term by term of torch.distributions, all constants in, in nats."""
+    torch.manual_seed(0)
+    game = VAE(Config(**SMALL, likelihood=likelihood, conditional=True), SCHEMA).double().eval()
+    x = torch.randint(0, 2, (6, 3, 32, 32)).double() * 2 - 1
+    label = torch.tensor([0, 1, 2, 2, 1, 0])
+    eps = torch.randn(6, 5, dtype=torch.float64)
+    nll, kl = game._bound(x, eps, label)
+    one_hot = torch.eye(3, dtype=torch.float64)[label]
+    planes = one_hot.repeat_interleave(32 * 32, 1).view(6, 3, 32, 32)
+    mu, log_sigma = game.E(torch.cat([x, planes], 1))
+    posterior = Normal(mu, log_sigma.exp())
+    h = game.D(torch.cat([mu + log_sigma.exp() * eps, one_hot], 1))
+    law = Normal(h, 1.0) if likelihood == "gaussian" else Bernoulli(logits=h)
+    data = x if likelihood == "gaussian" else (x + 1) / 2
+    torch.testing.assert_close(nll, -law.log_prob(data).sum((1, 2, 3)))
+    torch.testing.assert_close(kl, torch.distributions.kl_divergence(posterior, Normal(0.0, 1.0)).sum(1))
+
+    engine = Engine(game, seed=2)
+    engine.evaluate({"image": x, "label": label}, index=0)
+    logs = engine.tick()
+    assert logs["valid/elbo"] == pytest.approx(
+        -logs["valid/autoencoder/reconstruction"] - logs["valid/autoencoder/kl"], rel=1e-9
+    )
+
+
+def test_bits_per_dim_are_those_of_the_grey_levels_in_their_own_units() -> None:
+    """By another road: on the scale of bytes, where a level is 1 wide, the density is p(x) / 127.5 a dimension."""
+    game = VAE(Config(**SMALL), SCHEMA).double().eval()
+    levels = torch.randint(0, 256, (3, 3, 32, 32)).double()
+    found = game.elbo(levels / 127.5 - 1, seed=4)
+    per_level = found["elbo"] / 3072 + math.log(1 / 127.5)  # ln of a density over bytes, a dimension
+    torch.testing.assert_close(found["bits_per_dim"], -per_level / math.log(2))
+
+    # and the parts themselves: z and the noise within a level drawn from their own streams, a row at a time
+    for i in range(3):
+        eps, u = (
+            torch.randn(dims, generator=torch.Generator().manual_seed(stream(4, i, purpose))).double()
+            for dims, purpose in ((5, Purpose.POSTERIOR), (3072, Purpose.DEQUANTISE))
+        )
+        x = (levels[i] + Normal(0.0, 1.0).cdf(u).view(3, 32, 32) - 0.5) / 127.5 - 1
+        mu, log_sigma = game.E(x[None])
+        mean = game.D(mu + log_sigma.exp() * eps)
+        torch.testing.assert_close(found["reconstruction"][i], -Normal(mean, 1.0).log_prob(x).sum())
+
+
+def test_the_bound_is_the_mean_over_codes_of_ln_p_over_q() -> None:
+    """E_q[ln p(x, z) - ln q(z|x)] over 400 draws of z agrees with reconstruction and KL, to four standard errors."""
+    torch.manual_seed(1)
+    game = VAE(Config(**SMALL), SCHEMA).double().eval()
+    with torch.no_grad():
+        game.E.log_sigma.fill_(-1.0)
+    x = (torch.randint(0, 256, (1, 3, 32, 32)).double() / 127.5 - 1).repeat(400, 1, 1, 1)
+    eps = torch.randn(400, 5, dtype=torch.float64)
+    with torch.no_grad():
+        nll, kl = game._bound(x, eps, None)
+        mu, log_sigma = game.E(x[:1])
+        posterior = Normal(mu, log_sigma.exp())
+        z = mu + log_sigma.exp() * eps
+        ratio = Normal(game.D(z), 1.0).log_prob(x).sum((1, 2, 3))
+        ratio = ratio + Normal(0.0, 1.0).log_prob(z).sum(1) - posterior.log_prob(z).sum(1)
+    error = float((ratio - (-(nll + kl))).std()) / math.sqrt(400)
+    assert abs(float(ratio.mean() + (nll + kl).mean())) < 4 * error
+
+
 def test_what_data_it_needs_is_said() -> None:
     with pytest.raises(UsageError, match="no"):
         VAE(Config(**SMALL, conditional=True), Schema({"image": (3, 32, 32)}))

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Normal, kl_divergence
 
@@ -15,6 +15,7 @@ from ganvas import losses
 SCORES = st.lists(st.floats(-30, 30), min_size=1, max_size=8).map(lambda s: torch.tensor(s, dtype=torch.float64))
 
 
+@settings(deadline=None)
 @given(SCORES, st.floats(0, 1))
 def test_bce_is_the_cross_entropy_of_the_sigmoid(score: torch.Tensor, target: float) -> None:
     d = torch.sigmoid(score)
@@ -22,6 +23,7 @@ def test_bce_is_the_cross_entropy_of_the_sigmoid(score: torch.Tensor, target: fl
     torch.testing.assert_close(losses.bce(score, target), want, atol=1e-9, rtol=1e-9)
 
 
+@settings(deadline=None)
 @given(SCORES)
 def test_adversarial_losses_by_their_formulas(score: torch.Tensor) -> None:
     low = score.clamp(max=15)  # above, 1 - d is lost to rounding

@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -128,6 +128,7 @@ def test_linear_decay_is_flat_then_straight(flat: float, want: list[float]) -> N
     assert [at(linear_decay(flat), step) for step in (0, 25, 50, 75, 100)] == pytest.approx(want)
 
 
+@settings(deadline=None)
 @given(step=st.integers(0, 300), total=st.integers(1, 200), flat=st.floats(0, 0.99), rate=st.floats(1e-3, 1))
 def test_schedules_stay_between_0_and_1(step: int, total: int, flat: float, rate: float) -> None:
     """Beyond the planned end too, where a run may be taken on."""

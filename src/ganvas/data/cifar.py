@@ -46,12 +46,17 @@ def cifar10_here(folder: Path) -> Source | None:
             names = [place / NAMES_FILE] if (place / NAMES_FILE).is_file() else []
             return _source("folder of binary files", place, [*files, *names])
     if (folder / ARCHIVE).is_file():
-        return _source("archive of binary files", folder / ARCHIVE, [folder / ARCHIVE])
+        return cifar10_archive(folder / ARCHIVE)
     if (folder / "data_batch_1").is_file() or (folder / "cifar-10-batches-py").is_dir():
         raise DataError(
             f"{folder} holds CIFAR-10 as Python pickles, which are never loaded: get the binary version ({ARCHIVE})."
         )
     return None
+
+
+def cifar10_archive(path: Path) -> Source:
+    """The set in the publisher's archive."""
+    return _source("archive of binary files", path, [path])
 
 
 def cifar10() -> Source:

@@ -67,8 +67,8 @@ def _at(path: Path) -> Source:
     path.stat()
     if path.suffix.lower() in arrays.SUFFIXES:
         return arrays.array_file(path)
-    if path.name == cifar.ARCHIVE and (source := cifar.cifar10_here(path.parent)) is not None:
-        return source
+    if path.name == cifar.ARCHIVE:
+        return cifar.cifar10_archive(path)
     if archives.is_archive(path):
         return archives.archive(path)
     if folders.is_picture(path.name):

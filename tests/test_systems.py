@@ -1,4 +1,4 @@
-"""Every system there is: what the house promises of all of them, at the tiny preset, in each of its settings."""
+"""Every system there is: what the catalogue, the rules and the engine promise of all of them."""
 
 from __future__ import annotations
 
@@ -22,87 +22,13 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 import toys
+from cases import CHANGED, F64, PLAIN, SYSTEMS, Case, every_case, every_plain_case, every_system
 from ganvas import games
 from ganvas.engine import Engine
 from ganvas.errors import UsageError
 from ganvas.game import Game, Turn, minimise
-from ganvas.schema import Schema
-from ganvas.verbs import VERBS, verbs_of
 
-F64 = torch.float64
-ROWS, WORLD = 8, 2
-SCHEMAS = {
-    "grey": Schema({"image": (1, 32, 32)}),
-    "labelled": Schema({"image": (3, 32, 32), "label": ()}, ("cat", "dog", "newt")),
-    "vectors": Schema({"vector": (2,)}),
-}
-SYSTEMS = games.systems()
-every_system = pytest.mark.parametrize("name", SYSTEMS)
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """A system on some data, with at most one setting that differs from its tiny preset."""
-
-    name: str
-    data: str
-    changed: tuple[tuple[str, Any], ...] = ()
-
-    def __str__(self) -> str:
-        return "-".join([self.name, self.data, *(f"{leaf}={value}" for leaf, value in self.changed)])
-
-    @property
-    def schema(self) -> Schema:
-        return SCHEMAS[self.data]
-
-    def build(self, dtype: torch.dtype = torch.float32, weights: int = 0) -> Game:
-        """The game with fresh weights; ``weights`` seeds them."""
-        torch.manual_seed(weights)
-        config, _ = SYSTEMS[self.name].preset("tiny")
-        return (
-            SYSTEMS[self.name].build({**dataclasses.asdict(config), **dict(self.changed)}, self.schema).to(dtype=dtype)
-        )
-
-    def batch(self, step: int, dtype: torch.dtype = torch.float32, rank: int = 0, world: int = 1) -> dict[str, Tensor]:
-        """A rank's rows of the batch of a step."""
-        generator = torch.Generator().manual_seed(1000 + step)
-        whole = {
-            field: torch.randint(len(self.schema.classes), (ROWS,), generator=generator)
-            if field == "label"
-            else (torch.rand(ROWS, *shape, generator=generator, dtype=F64) * 2 - 1).to(dtype)
-            for field, shape in self.schema.fields.items()
-        }
-        return {field: values.chunk(world)[rank] for field, values in whole.items()}
-
-
-def alternatives(system: games.System) -> Iterator[tuple[tuple[str, Any], ...]]:
-    """Every other choice of every setting that is a choice, one at a time."""
-    tiny, _ = system.preset("tiny")
-    for leaf, kind in get_type_hints(system.config).items():
-        choices = get_args(kind) if get_origin(kind) is Literal else (False, True) if kind is bool else ()
-        yield from (((leaf, choice),) for choice in choices if choice != getattr(tiny, leaf))
-
-
-def accepted(cases: Iterator[Case]) -> Iterator[Case]:
-    """Those that the system takes: it refuses data that it has no use for, and settings that make no sense."""
-    for case in cases:
-        try:
-            case.build()
-        except UsageError:
-            continue
-        yield case
-
-
-PLAIN = list(accepted(Case(name, data) for name, data in itertools.product(SYSTEMS, SCHEMAS)))
-CHANGED = list(
-    accepted(
-        Case(name, data, changed)
-        for name, system in SYSTEMS.items()
-        for changed, data in itertools.product(alternatives(system), ("labelled", "vectors"))
-    )
-)
-every_plain_case = pytest.mark.parametrize("case", PLAIN, ids=str)
-every_case = pytest.mark.parametrize("case", PLAIN + CHANGED, ids=str)
+WORLD = 2
 
 
 class Still(nn.BatchNorm2d):
@@ -160,9 +86,17 @@ def assert_same_training(case: Case, got: dict[str, Tensor], logs: dict[str, flo
 
 
 # ---- the catalogue ---------------------------------------------------------------------------------------------------
+def test_systems_are_the_files_of_their_room() -> None:
+    files = Path(games.__file__).parent.glob("[!_]*.py")
+    assert sorted(SYSTEMS) == games.names() == sorted(file.stem.replace("_", "-") for file in files)
+    for name, system in SYSTEMS.items():
+        assert system.name == name
+        assert Path(inspect.getfile(system.game)).stem.replace("_", "-") == name
+
+
 @every_system
 def test_every_system_finds_its_data_here(name: str) -> None:
-    assert any(case.name == name for case in PLAIN), f"no schema of this file suits {name}: add one"
+    assert any(case.name == name for case in PLAIN), f"no schema of cases.py suits {name}: add one"
 
 
 def declared(name: str) -> ast.Module:
@@ -357,121 +291,6 @@ def test_a_step_in_bfloat16_is_finite_and_leaves_float32_weights(case: Case) -> 
         assert weight.dtype == torch.float32
         assert weight.isfinite().all(), name
     assert toys.differing(before, dict(engine.game.named_parameters()))
-
-
-# ---- verbs -----------------------------------------------------------------------------------------------------------
-def able(*verbs: str) -> Any:
-    """The cases whose systems have these verbs."""
-    cases = [case for case in PLAIN + CHANGED if set(verbs) <= set(SYSTEMS[case.name].verbs)]
-    return pytest.mark.parametrize("case", cases, ids=str)
-
-
-def awake(case: Case) -> Game:
-    """A game in float64 and eval mode whose weights are large enough for its outputs to differ."""
-    game = case.build(F64).eval()
-    generator = torch.Generator().manual_seed(7)
-    with torch.no_grad():
-        for weight in game.parameters():
-            weight.normal_(0, 2 / math.sqrt(weight[0].numel()), generator=generator)
-    return game
-
-
-def labels(case: Case, n: int) -> Tensor | None:
-    return torch.arange(n) % len(case.schema.classes) if case.schema.classes else None
-
-
-def differ(rows: Tensor) -> bool:
-    """Whether most pairs of rows differ. (Small nets of ReLUs may map a few codes to the same point.)"""
-    return bool((torch.pdist(rows.double().flatten(1)) > 1e-3).double().mean() > 0.5)
-
-
-def assert_in_range(case: Case, rows: Tensor, n: int) -> None:
-    field, shape = next(iter(case.schema.fields.items()))
-    assert rows.shape == (n, *shape)
-    assert rows.dtype == F64  # as the weights are
-    assert rows.isfinite().all()
-    assert not rows.requires_grad
-    if field == "image":
-        assert rows.abs().max() <= 1
-
-
-@every_system
-def test_verbs_are_those_of_the_class_with_the_signatures_of_their_protocols(name: str) -> None:
-    system = SYSTEMS[name]
-    case = next(case for case in PLAIN if case.name == name)
-    assert system.verbs == verbs_of(case.build()) == tuple(verb for verb in VERBS if hasattr(system.game, verb))
-    assert system.verbs
-    for verb in system.verbs:
-        theirs = inspect.signature(getattr(system.game, verb))
-        assert theirs == inspect.signature(getattr(VERBS[verb], verb)), verb
-
-
-@able("sample")
-def test_a_sample_depends_on_its_seed_and_number_alone(case: Case) -> None:
-    game: Any = awake(case)
-    samples = game.sample(64, seed=3)
-    assert_in_range(case, samples, 64)
-    for size in (1, 7):
-        parts = torch.cat([game.sample(size, seed=3, first=first) for first in range(0, 14, size)])
-        torch.testing.assert_close(parts, samples[:14], rtol=0, atol=1e-10)
-    others = game.sample(14, seed=4)
-    assert differ(samples)
-    assert differ(torch.cat([samples[:14], others]))
-    torch.manual_seed(123)
-    torch.testing.assert_close(game.sample(2, seed=3), samples[:2], rtol=0, atol=1e-10)
-
-
-@able("prior", "decode")
-def test_codes_of_the_prior_decode_alike_in_any_company(case: Case) -> None:
-    game: Any = awake(case)
-    z = game.prior(9, seed=2)
-    x = game.decode(z, seed=2)
-    assert_in_range(case, x, 9)
-    torch.testing.assert_close(game.prior(4, seed=2, first=5), z[5:])
-    torch.testing.assert_close(game.decode(z[5:], seed=2, first=5), x[5:], rtol=0, atol=1e-10)
-    torch.testing.assert_close(game.sample(9, seed=2), x, rtol=0, atol=1e-10)
-
-
-@able("prior", "sample")
-def test_truncation_draws_codes_towards_the_middle(case: Case) -> None:
-    game: Any = awake(case)
-    free, cut = game.prior(50, seed=1), game.prior(50, seed=1, truncation=0.5)
-    assert free.abs().max() > 0.5 >= cut.abs().max()
-    assert ((free > 0) == (cut > 0)).all()
-    torch.testing.assert_close(game.sample(5, seed=1, truncation=0.5), game.decode(cut[:5], seed=1), rtol=0, atol=1e-10)
-    assert differ(torch.cat([game.sample(1, seed=1, truncation=0.5), game.sample(1, seed=1)]))
-
-
-@able("encode")
-def test_codes_and_reconstructions_do_not_depend_on_their_neighbours(case: Case) -> None:
-    game: Any = awake(case)
-    x, label = case.batch(0, F64)["image"], labels(case, ROWS)
-    some = None if label is None else label[3:5]
-    z = game.encode(x, label=label)
-    assert z.ndim == 2
-    assert len(z) == ROWS
-    assert not z.requires_grad
-    assert differ(z)
-    torch.testing.assert_close(game.encode(x[3:5], label=some), z[3:5], rtol=0, atol=1e-10)
-    if "reconstruct" in SYSTEMS[case.name].verbs:
-        y = game.reconstruct(x, seed=6, label=label)
-        assert_in_range(case, y, ROWS)
-        torch.testing.assert_close(game.reconstruct(x[3:5], seed=6, first=3, label=some), y[3:5], rtol=0, atol=1e-10)
-    if "decode" in SYSTEMS[case.name].verbs:
-        assert_in_range(case, game.decode(z, seed=6), ROWS)
-
-
-@able("decode")
-@pytest.mark.parametrize("label", [-1, 3, 1_000])
-def test_classes_that_there_are_not_are_refused(case: Case, label: int) -> None:
-    game: Any = awake(case)
-    verbs = SYSTEMS[case.name].verbs
-    z = game.prior(2) if "prior" in verbs else game.encode(case.batch(0, F64)["image"], label=labels(case, ROWS))
-    with pytest.raises(UsageError, match="class"):
-        game.decode(z, label=label)
-    if "sample" in verbs:
-        with pytest.raises(UsageError, match="class"):
-            game.sample(2, label=label)
 
 
 # ---- compiled --------------------------------------------------------------------------------------------------------

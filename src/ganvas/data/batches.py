@@ -35,7 +35,9 @@ class Order:
 
 def _permutation(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
     # By sorting raw bits: they are the same in every NumPy, which its own `permutation` need not be.
-    return _bits(n, seed, epoch, Purpose.ORDER).argsort(kind="stable")
+    permutation = _bits(n, seed, epoch, Purpose.ORDER).argsort(kind="stable")
+    permutation.setflags(write=False)  # it is kept, and batches are views of it
+    return permutation
 
 
 def _bits(n: int, seed: int, step: int, purpose: Purpose) -> NDArray[np.uint64]:

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import functools
+import hashlib
+import http.server
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from drawing import sentence
+
+from ganvas.data import cifar
+from ganvas.data.fetch import SETS, Download, fetch
+from ganvas.errors import DataError, UsageError
+
+CONTENT = b"a small file that stands for a large one"
+RIGHT = {kind: f"{kind}:{hashlib.new(kind, CONTENT, usedforsecurity=False).hexdigest()}" for kind in ("md5", "sha256")}
+SHA256 = RIGHT["sha256"].partition(":")[2]
+
+
+class Publisher:
+    """A web server with one file, what was asked of it, and a way to change the file."""
+
+    def __init__(self, root: Path) -> None:
+        self.file, self.asked = root / "set.tar.gz", list[str]()
+        self.file.write_bytes(CONTENT)
+        asked = self.asked
+
+        class Handler(http.server.SimpleHTTPRequestHandler):
+            def log_message(self, *args: object) -> None:
+                asked.append(self.path)
+
+        handler = functools.partial(Handler, directory=str(root))
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+
+    def url(self, name: str = "set.tar.gz") -> str:
+        return f"http://127.0.0.1:{self.server.server_port}/{name}"
+
+
+@pytest.fixture
+def publisher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Publisher]:
+    publisher = Publisher(tmp_path_factory.mktemp("publisher"))
+    with publisher.server as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield publisher
+        server.shutdown()
+
+
+@pytest.fixture
+def put(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, str | None], None]:
+    """Puts `small` among the named sets; the cache is empty."""
+    monkeypatch.setenv("GANVAS_CACHE", str(tmp_path / "cache"))
+    return lambda url, checksum: monkeypatch.setitem(SETS, "small", Download(url, "set.tar.gz", checksum))
+
+
+Put = Callable[[str, str | None], None]
+
+
+@pytest.mark.parametrize("checksum", [*RIGHT.values(), None])
+def test_fetches_once_and_keeps_the_digest(
+    checksum: str | None, publisher: Publisher, put: Put, tmp_path: Path
+) -> None:
+    put(publisher.url(), checksum)
+    folder = tmp_path / "cache" / "datasets" / "small"
+    assert [fetch("small") for _ in range(3)] == [folder] * 3
+    assert publisher.asked == ["/set.tar.gz"]
+    assert (folder / "set.tar.gz").read_bytes() == CONTENT
+    assert (folder / "set.tar.gz.sha256").read_text() == f"{SHA256}  set.tar.gz\n"
+    assert len(list(folder.iterdir())) == 2
+    assert fetch("small", tmp_path / "mine") == tmp_path / "mine"
+    assert (tmp_path / "mine" / "set.tar.gz").read_bytes() == CONTENT
+    assert len(publisher.asked) == 2
+
+
+def test_a_file_that_somebody_put_there_is_taken(publisher: Publisher, put: Put, tmp_path: Path) -> None:
+    put(publisher.url(), RIGHT["md5"])
+    (tmp_path / "set.tar.gz").write_bytes(CONTENT)
+    assert fetch("small", tmp_path) == tmp_path
+    assert publisher.asked == []
+    assert (tmp_path / "set.tar.gz.sha256").read_text().startswith(SHA256)
+
+
+@pytest.mark.parametrize("checksum", [RIGHT["md5"], None])
+@pytest.mark.parametrize("damage", [CONTENT[:-1], b"", b"another file"])
+def test_a_file_that_has_changed_since_is_fetched_anew(
+    damage: bytes, checksum: str | None, publisher: Publisher, put: Put, tmp_path: Path
+) -> None:
+    put(publisher.url(), checksum)
+    fetch("small", tmp_path)
+    (tmp_path / "set.tar.gz").write_bytes(damage)
+    fetch("small", tmp_path)
+    assert (tmp_path / "set.tar.gz").read_bytes() == CONTENT
+    (tmp_path / "set.tar.gz").unlink()
+    fetch("small", tmp_path)
+    assert len(publisher.asked) == 3
+
+
+def refused(name: str = "small", dest: Path | None = None) -> str:
+    with pytest.raises(DataError) as caught:
+        fetch(name, dest)
+    return sentence(caught.value)
+
+
+@pytest.mark.parametrize("wrong", ["md5:" + "0" * 32, "sha256:" + "0" * 64])
+def test_nothing_is_kept_of_a_file_that_is_not_the_published_one(
+    wrong: str, publisher: Publisher, put: Put, tmp_path: Path
+) -> None:
+    put(publisher.url(), wrong)
+    text = refused(dest=tmp_path / "mine")
+    assert all(part in text for part in (publisher.url(), wrong, str(tmp_path / "mine" / "set.tar.gz")))
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_the_first_download_holds_from_then_on(publisher: Publisher, put: Put, tmp_path: Path) -> None:
+    put(publisher.url(), None)
+    fetch("small", tmp_path)
+    publisher.file.write_bytes(b"what the publisher put there later")
+    fetch("small", tmp_path)  # it is here already
+    (tmp_path / "set.tar.gz").unlink()
+    assert f"did not give the file of sha256:{SHA256}" in refused(dest=tmp_path)
+    assert not (tmp_path / "set.tar.gz").exists()
+
+
+def test_without_a_network_says_what_to_do(put: Put, tmp_path: Path) -> None:
+    put("http://127.0.0.1:9/set.tar.gz", RIGHT["md5"])
+    text = refused(dest=tmp_path)
+    assert "http://127.0.0.1:9/set.tar.gz could not be fetched (no connection): check the network" in text
+    assert str(tmp_path / "set.tar.gz") in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_publisher_has_not_is_said_by_its_number(publisher: Publisher, put: Put, tmp_path: Path) -> None:
+    put(publisher.url("moved.tar.gz"), RIGHT["md5"])
+    assert "could not be fetched (HTTP 404)" in refused(dest=tmp_path)
+
+
+def test_a_place_that_cannot_be_written_is_named(publisher: Publisher, put: Put, tmp_path: Path) -> None:
+    put(publisher.url(), RIGHT["md5"])
+    (tmp_path / "file").write_bytes(b"")
+    text = refused(dest=tmp_path / "file" / "under")
+    assert f"{tmp_path / 'file' / 'under' / 'set.tar.gz'} cannot be written" in text
+
+
+def test_an_unknown_set_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match="did you mean 'cifar10'"):
+        fetch("cifar-10")
+
+
+def test_cifar10_is_fetched_to_where_its_spec_looks(publisher: Publisher, put: Put, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SETS, "cifar10", Download(publisher.url(), SETS["cifar10"].file, None))
+        assert fetch("cifar10") == cifar.fetched_folder()
+    assert (cifar.fetched_folder() / cifar.ARCHIVE).is_file()
+    assert SETS["cifar10"].checksum == "md5:c32a1d4ab5d03f1284b67883e8d87530"

@@ -76,7 +76,7 @@ def write_report(run: Run) -> Path:
     page = pages.get_template("report.html.jinja").render(
         config=run.config,
         info=info,
-        facts=_facts(info, rows),
+        facts=_facts(info, rows, "images" if "image" in run.config.schema else "points"),
         reels=reels(run.folder / "samples", grids="image" in run.config.schema),
         figures=_figures(evaluations),
         groups=groups(rows, evaluations),
@@ -144,16 +144,16 @@ def _embed(image: Any, most_bytes: int, most_pixels: int) -> str:
     return f"data:image/webp;base64,{base64.b64encode(packed.getvalue()).decode()}"
 
 
-def _facts(info: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
-    """Name, value and remark of what a reader asks first."""
+def _facts(info: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], what: str) -> list[tuple[str, str, str]]:
+    """Name, value and remark of what a reader asks first; ``what`` it is trained on."""
     last = rows[-1] if rows else {"step": info["step"], "images": 0, "seconds": 0.0}
     speed = last["images"] / last["seconds"] if last["seconds"] else None
     size = info["bytes"] / 1e6
     return [
         ("Steps", f"{last['step']:,}", f"of {info['steps']:,}"),
-        ("Images seen", f"{last['images']:,}", ""),
+        (f"{what.capitalize()} seen", f"{last['images']:,}", ""),
         ("Trained for", clock(last["seconds"]), "h:mm:ss" if last["seconds"] >= 3600 else "m:ss"),
-        ("Speed", f"{speed:,.0f}" if speed else "–", "images/s"),
+        ("Speed", f"{speed:,.0f}" if speed else "–", f"{what}/s"),
         ("On disk", f"{size:,.0f}" if size >= 10 else f"{size:.1f}", "MB"),
     ]
 

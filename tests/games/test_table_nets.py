@@ -7,6 +7,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 import avae_step
@@ -100,10 +102,22 @@ def test_other_sizes_come_out_as_they_went_in(shape: tuple[int, ...]) -> None:
     assert y.abs().max() <= 1
 
 
-@pytest.mark.parametrize("shape", [(3, 8, 8), (3, 30, 32), (3, 64, 72), (3, 1, 1)])
-def test_sizes_that_cannot_be_halved_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(UsageError, match="multiples of 8"):
-        strides(shape)
+sides = st.one_of(st.integers(1, 150), *(st.integers(1, 150 // step).map(step.__mul__) for step in (8, 16)))
+
+
+@settings(deadline=None, max_examples=100)
+@given(height=sides, width=sides)
+def test_the_sentence_of_a_refusal_is_true(height: int, width: int) -> None:
+    """What it promises comes out as it went in, and what it excludes is refused."""
+    short, shape = min(height, width), (1, height, width)
+    step = 16 if short >= 64 else 8
+    if short >= 16 and height % step == 0 and width % step == 0:
+        x = Decoder(shape, 1, 2)(torch.randn(2, 2))
+        assert x.shape == (2, *shape)
+        assert Critic(shape, 1)(x).shape == (2,)
+    else:
+        with pytest.raises(UsageError, match=f"Images of {width}x{height} do not fit these nets: .*multiples of 8, or"):
+            strides(shape)
 
 
 def test_initial_weights_are_the_tables() -> None:

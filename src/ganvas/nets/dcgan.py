@@ -25,8 +25,9 @@ def stages(shape: Shape) -> int:
     halvings = [(short // 4).bit_length() - 1, *((side & -side).bit_length() - 1 for side in (height, width))]
     if min(halvings) < 2 or short >> min(halvings) > 15:
         raise UsageError(
-            f"Images of {width}x{height} do not fit these nets: sides must be multiples of 4 from 16 on, of 8 from 64 "
-            "on, of 16 from 128 on, and so forth; ask for another ?size=, such as 32 or 64."
+            f"Images of {width}x{height} do not fit these nets: the shorter side must have 16 pixels or more, and both "
+            "be multiples of 4, of 8 where it has 64 or more, of 16 from 128 on, and so forth; ask for another ?size=, "
+            "such as 32 or 64."
         )
     return min(halvings)
 

@@ -25,8 +25,8 @@ def strides(shape: Shape) -> tuple[int, int, int, int]:
     s = 2 if min(height, width) >= 64 else 1
     if min(height, width) < 16 or height % (8 * s) or width % (8 * s):
         raise UsageError(
-            f"Images of {width}x{height} do not fit these nets: sides must be multiples of 8 from 16 on, and of 16 "
-            "from 64 on; ask for another ?size=, such as 32 or 64."
+            f"Images of {width}x{height} do not fit these nets: the shorter side must have 16 pixels or more, and both "
+            "be multiples of 8, or of 16 where it has 64 or more; ask for another ?size=, such as 32 or 64."
         )
     return 2, 2, s, 2
 

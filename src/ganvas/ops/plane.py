@@ -62,8 +62,10 @@ def _frame(points: NDArray[np.float64], known: Mixture | None) -> tuple[NDArray[
     if not len(anchors):
         anchors = np.zeros((1, 2))
     low, high = anchors.min(0), anchors.max(0)
+    middle = (low + high) / 2
     half = (high - low).max() / 2 * (1 + MARGIN) or 1.0
-    return (low + high) / 2 - half, (low + high) / 2 + half
+    half = max(half, 1e-6 * np.abs(middle).max())  # floats and tick labels can tell its sides apart
+    return middle - half, middle + half
 
 
 def _fog(known: Mixture, low: NDArray[np.float64], high: NDArray[np.float64], side: int) -> NDArray[np.float64]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import signal
 import threading
 import time
@@ -18,7 +17,7 @@ from torch import nn
 from ganvas import games, parallel
 from ganvas.calibrate import calibrate
 from ganvas.console import meter, note
-from ganvas.data import Batches, Dataset, open_data
+from ganvas.data import Batches, Dataset, open_data, slug
 from ganvas.devices import device as named_device
 from ganvas.engine import Engine
 from ganvas.errors import Diverged, RunError, Stopped, UsageError
@@ -132,9 +131,7 @@ def _world() -> int:
 def _folder(system: str, data: str, out: str | Path | None, new: bool) -> Path:
     """``out``, or ``runs/SYSTEM-DATA``; with ``new`` the first free of ``..., ...-2, ...-3``."""
     if out is None:
-        source = data.split("?")[0].rstrip("/").rpartition("/")[2]
-        slug = re.sub(r"[^A-Za-z0-9.]+", "-", source).strip("-.") or "data"
-        out = Path("runs") / f"{system}-{slug}"
+        out = Path("runs") / f"{system}-{slug(data)}"
     folder = Path(out)
     if new:
         number, base = 2, folder

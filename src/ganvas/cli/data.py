@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,7 +44,7 @@ def data(
         spec: The data.
         out: Where to draw the sheet; by default contact-DATA.png in this folder.
     """
-    from ganvas.data import contact_sheet, open_data
+    from ganvas.data import contact_sheet, open_data, slug
     from ganvas.ops.sheet import save_image
     from ganvas.output import kind_of, saving
 
@@ -80,12 +79,6 @@ def fetch(
     else:
         raise UsageError(f"There is nothing called {name!r} to fetch: {nearest(name, [*SETS, *weights.names()])}.")
     return Answer({"name": name, "path": str(path)}, str(path))
-
-
-def slug(spec: str) -> str:
-    """A data spec's source as part of a file name."""
-    source = spec.partition("?")[0].rstrip("/").rpartition("/")[2]
-    return re.sub(r"[^A-Za-z0-9.]+", "-", source).strip("-.") or "data"
 
 
 def _found(found: dict[str, Any], sheet: Path) -> Any:

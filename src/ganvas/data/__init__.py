@@ -16,6 +16,6 @@ from ganvas.data.batches import Batches, Order
 from ganvas.data.contact import contact_sheet
 from ganvas.data.dataset import Dataset
 from ganvas.data.opening import open_data
-from ganvas.data.spec import Spec, keys, parse
+from ganvas.data.spec import Spec, keys, parse, slug
 
-__all__ = ["Batches", "Dataset", "Order", "Spec", "contact_sheet", "keys", "open_data", "parse"]
+__all__ = ["Batches", "Dataset", "Order", "Spec", "contact_sheet", "keys", "open_data", "parse", "slug"]

@@ -171,3 +171,9 @@ def parse(text: str) -> Spec:
         except ValueError as error:
             raise UsageError(f"In the data spec {text!r}, {name}={value} does not read: it takes {error}.") from None
     return Spec(source, kind, **{name.replace("-", "_"): value for name, value in given.items()})
+
+
+def slug(text: str) -> str:
+    """The source of a data spec as part of a file name: ``~/Pictures/holidays?size=64`` as ``holidays``."""
+    source = text.partition("?")[0].rstrip("/").rpartition("/")[2]
+    return re.sub(r"[^A-Za-z0-9.]+", "-", source).strip("-.") or "data"

@@ -1,0 +1,87 @@
+"""What training draws at a checkpoint: what the verbs allow, the same every time."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ganvas.data import open_data
+from ganvas.errors import RunError
+from ganvas.game import Game
+from ganvas.ops.plane import draw_plane
+from ganvas.ops.sheet import grid
+from ganvas.sheets import PAIRS, POINTS, SAMPLES, save_sheets
+
+
+class Dim(Game):
+    """Halves what it sees; remembers what it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.N = nn.Linear(1, 1)
+        self.labels: Tensor | None = None
+
+    def reconstruct(self, x: Tensor, *, seed: int = 0, first: int = 0, label: Tensor | None = None) -> Tensor:
+        self.labels = label
+        return x / 2
+
+
+class Bright(Dim):
+    """Draws noise, of images or of points, too."""
+
+    points = False
+
+    def sample(self, n: int, *, seed: int = 0, first: int = 0, **how: Any) -> Tensor:
+        torch.manual_seed(seed)
+        return torch.randn(n, 2) if self.points else torch.rand(n, 1, 32, 32) * 2 - 1
+
+
+def drawn(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_samples_and_reconstructions_are_drawn_as_the_verbs_allow(tmp_path: Path) -> None:
+    data = open_data("digits?split=test")
+    rows = data.tensors(np.arange(PAIRS))
+    save_sheets(tmp_path / "both", Bright(), data, 30)
+    save_sheets(tmp_path / "one", game := Dim(), data, 30)
+    assert sorted(os.listdir(tmp_path / "both")) == ["reconstructions-00000030.png", "samples-00000030.png"]
+    assert os.listdir(tmp_path / "one") == ["reconstructions-00000030.png"]
+    want = grid(rows["image"], beside=rows["image"] / 2)
+    for folder in ("both", "one"):
+        assert np.array_equal(drawn(tmp_path / folder / "reconstructions-00000030.png"), np.asarray(want))
+    assert np.array_equal(drawn(tmp_path / "both" / "samples-00000030.png"), np.asarray(grid(Bright().sample(SAMPLES))))
+    assert game.labels is not None
+    assert torch.equal(game.labels, rows["label"])
+
+
+def test_the_same_game_draws_the_same_again(tmp_path: Path) -> None:
+    data = open_data("digits?split=test")
+    for step in (1, 2):
+        save_sheets(tmp_path, Bright(), data, step)
+        torch.rand(3)
+    for kind in ("samples", "reconstructions"):
+        assert np.array_equal(drawn(tmp_path / f"{kind}-00000001.png"), drawn(tmp_path / f"{kind}-00000002.png"))
+
+
+def test_points_are_drawn_over_their_density(tmp_path: Path) -> None:
+    game = Bright()
+    game.points = True
+    save_sheets(tmp_path, game, open_data("mixture:ring8"), 5)
+    assert os.listdir(tmp_path) == ["samples-00000005.png"]
+    want = draw_plane(game.sample(POINTS).numpy(), "ring8")
+    assert np.array_equal(drawn(tmp_path / "samples-00000005.png"), want)
+
+
+def test_a_sheet_that_finds_no_room_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "samples").write_text("in the way")
+    with pytest.raises(RunError, match="samples cannot be written: File exists; free some space"):
+        save_sheets(tmp_path / "samples", Bright(), open_data("digits?split=test"), 5)

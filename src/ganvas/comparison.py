@@ -13,7 +13,7 @@ from torch import Tensor
 from ganvas.data import Dataset, open_data
 from ganvas.devices import device as named_device
 from ganvas.errors import DataError, UsageError
-from ganvas.evaluation import BATCH, MOST, Figures, Tools, check_n, check_names, told
+from ganvas.evaluation import BATCH, MOST, Figures, Tools, check_n, checked, told
 from ganvas.inputs import fitting
 from ganvas.metrics import COMPARES, NAMES, FrechetDistance, PairMetric, gather
 from ganvas.metrics import subset as drawn
@@ -56,14 +56,15 @@ def compare(
     stderr and left out; when none is left its error is raised. Raises UsageError, DataError.
     """
     check_n(n)
-    wanted = list(dict.fromkeys(DEFAULT if metrics is None else metrics))
-    check_names(wanted, [name for name in NAMES if COMPARES[name] != "mixture"])
+    wanted = checked(DEFAULT if metrics is None else metrics, [n for n in NAMES if COMPARES[n] != "mixture"])
     where = named_device(device)
     runs = [Run.open(side) if Run.exists(side) else None for side in (a, b)]
     model = next((run for run in runs if run is not None), None)
+    # the second of two runs takes another seed, so that a run beside itself is not measured as equal
+    seeds = (seed, seed + 1 if runs[0] is not None else seed)
     sides = [
-        _samples(run, seed, number, where) if run is not None else _images(str(side), model, where)
-        for number, (side, run) in enumerate(zip((a, b), runs, strict=True))
+        _images(str(side), model, where) if run is None else _samples(run, own, where)
+        for side, run, own in zip((a, b), runs, seeds, strict=True)
     ]
     if sides[0].shape != sides[1].shape:
         (c, h, w), (c2, h2, w2) = sides[0].shape, sides[1].shape
@@ -77,8 +78,6 @@ def compare(
         figures |= _pairs(sides, tools, pairs, n, seed)
     if sets := tools.of(FrechetDistance):
         figures |= _sets(sides, tools, sets, n, seed)
-    if not figures:
-        raise tools.failures[0]
     return {
         name: told(figures[name], a=sides[0].name, b=sides[1].name, seed=seed) for name in wanted if name in figures
     }
@@ -97,8 +96,7 @@ def _images(spec: str, model: Run | None, device: str) -> _Side:
     return _Side(name, dataset.schema["image"], len(dataset), read, dataset.fingerprint, dataset)
 
 
-def _samples(run: Run, seed: int, number: int, device: str) -> _Side:
-    """The second of two runs takes the rows of another seed, so that a run beside itself is not measured as equal."""
+def _samples(run: Run, seed: int, device: str) -> _Side:
     if "image" not in run.config.schema or "sample" not in run.config.verbs:
         raise UsageError(f"{run.folder} ({run.config.system} on {run.config.data}) draws no samples of images.")
     game = run.load_game(device=device)
@@ -106,9 +104,9 @@ def _samples(run: Run, seed: int, number: int, device: str) -> _Side:
 
     def read(rows: Rows) -> Iterator[Tensor]:
         for first in range(0, len(rows), BATCH):
-            yield game.sample(min(BATCH, len(rows) - first), seed=seed + number, first=first)
+            yield game.sample(min(BATCH, len(rows) - first), seed=seed, first=first)
 
-    return _Side(f"samples of {run.folder}, seed {seed + number}", tuple(run.config.schema["image"]), None, read)
+    return _Side(f"samples of {run.folder}, seed {seed}", tuple(run.config.schema["image"]), None, read)
 
 
 def _sets(sides: Sequence[_Side], tools: Tools, sets: list[FrechetDistance], n: int | None, seed: int) -> Figures:
@@ -135,7 +133,7 @@ def _sets(sides: Sequence[_Side], tools: Tools, sets: list[FrechetDistance], n: 
 def _pairs(sides: Sequence[_Side], tools: Tools, pairs: list[PairMetric], n: int | None, seed: int) -> Figures:
     one, two = (side.dataset for side in sides)
     if one is None or two is None:
-        raise UsageError(f"{', '.join(pair.name for pair in pairs)} measure images with partners; samples have none.")
+        raise UsageError(f"Samples have no partners to be compared with, as {', '.join(p.name for p in pairs)} would.")
     partner, how = _partners(one, two)
     rows = drawn(n or len(one), len(one), seed=seed)
     for x, y in zip(sides[0].read(rows), sides[1].read(partner[rows]), strict=True):
@@ -149,18 +147,17 @@ def _pairs(sides: Sequence[_Side], tools: Tools, pairs: list[PairMetric], n: int
 
 
 def _partners(one: Dataset, two: Dataset) -> tuple[Rows, str]:
-    """For every row of one set the row of its partner in the other: by name without suffix, or by order where either
-    is an array. Raises DataError naming the first without a partner."""
-    stems = [
-        [str(PurePosixPath(name).with_suffix("")) for name in side.names(np.arange(len(side)))] for side in (one, two)
-    ]
-    place = {stem: row for row, stem in enumerate(stems[1])}
-    lonely = [stem for stem in stems[0] if stem not in place] + sorted(place.keys() - set(stems[0]))
-    if not lonely and len(stems[0]) == len(stems[1]):
-        return np.array([place[stem] for stem in stems[0]]), "by name"
-    if len(one) == len(two) and any(all(stem.isdecimal() for stem in side) for side in stems):
+    """For every row of one set the row of its partner in the other: of the same name, of the same name without suffix,
+    or by order where either is an array. Raises DataError naming the first without a partner."""
+    names = [side.names(np.arange(len(side))) for side in (one, two)]
+    stems = [[str(PurePosixPath(name).with_suffix("")) for name in side] for side in names]
+    for left, right in (names, stems):
+        place = {name: row for row, name in enumerate(right)}
+        if len(left) == len(right) == len(place) and place.keys() == set(left):
+            return np.array([place[name] for name in left]), "by name"
+    if len(one) == len(two) and any(all(name.isdecimal() for name in side) for side in names):
         return np.arange(len(one)), "by order"
-    raise DataError(
-        f"{one.spec} ({len(one)} images) and {two.spec} ({len(two)}) do not pair: {lonely[0] if lonely else 'a name'} "
-        f"{f'and {len(lonely) - 1} more have' if len(lonely) > 1 else 'has'} no partner of the same name."
-    )
+    lonely = sorted(set(stems[0]) ^ set(stems[1]))
+    why = f"{lonely[0]} has no partner" if lonely else "a name stands for several pictures"
+    more = f", nor have {len(lonely) - 1} more" if len(lonely) > 1 else ""
+    raise DataError(f"{one.spec} ({len(one)} images) and {two.spec} ({len(two)}) do not pair by name: {why}{more}.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 
 from ganvas.errors import UsageError
@@ -13,9 +15,9 @@ def device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = name.partition(":")
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if kind not in there or (number and not number.isdecimal()):
+    there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if kind not in there or not re.fullmatch(f"{kind}(:[0-9]{{1,3}})?", name):
         raise UsageError(f"There is no device {name!r}: auto, cpu, cuda or mps.")
-    if not there[kind] or (kind == "cuda" and number and int(number) >= torch.cuda.device_count()):
+    if int(number or 0) >= there[kind]:
         raise UsageError(f"The device {name!r} is not there on this machine; use --device auto or cpu.")
     return name

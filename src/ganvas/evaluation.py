@@ -13,7 +13,7 @@ from torch import Tensor
 from ganvas.console import note
 from ganvas.data import Dataset, parse
 from ganvas.devices import device as named_device
-from ganvas.errors import Damaged, DataError, GanvasError, MissingWeights, UsageError, nearest
+from ganvas.errors import Damaged, DataError, GanvasError, MissingWeights, RunError, UsageError, nearest
 from ganvas.game import Game
 from ganvas.inputs import fitting
 from ganvas.metrics import COMPARES, NAMES, Figure, FrechetDistance, Metric, Modes, Moments, PairMetric, gather, metric
@@ -54,12 +54,11 @@ def evaluate(
     """
     run = run if isinstance(run, Run) else Run.open(run)
     check_n(n)
-    wanted = list(dict.fromkeys(metrics)) if metrics is not None else None
-    check_names(wanted or [], ALL)
-    dataset = fitting(run, data)
+    wanted = None if metrics is None else checked(metrics, ALL)
+    dataset = fitting(run, data, labelled="encode" in run.config.verbs)
     names = _had(run, dataset, wanted)
-    tools = Tools(name for name in names if name != ELBO)
     game = run.load_game(device=named_device(device))
+    tools = Tools(names)
     figures: Figures = {}
     if modes := tools.of(Modes):
         figures |= _points(game, dataset, modes, n or POINTS, seed)
@@ -68,43 +67,52 @@ def evaluate(
         figures |= _reconstructions(game, dataset, tools, pairs, n or MOST, seed, bound=ELBO in names)
     if sets := tools.of(FrechetDistance):
         figures |= _samples(game, dataset, tools, sets, n or MOST, seed)
-    if not figures:
-        raise tools.failures[0]
     figures = {name: told(figures[name], run=str(run.folder)) for name in names if name in figures}
     checkpoint = run.latest(warn=lambda _: None)
-    run.record(checkpoint.step if checkpoint else 0, {name: figure.to_json() for name, figure in figures.items()})
+    try:
+        run.record(checkpoint.step if checkpoint else 0, {name: figure.to_json() for name, figure in figures.items()})
+    except RunError as error:  # someone else's run, perhaps: what was measured is not lost
+        note(f"note: not recorded: {error}")
     return figures
 
 
 class Tools:
-    """Metrics by name. One that cannot be had is told in one line and left out."""
+    """Metrics by name. One that cannot be had is told in one line and left out; the last of them is an error."""
 
-    def __init__(self, names: Iterator[str] | Sequence[str]) -> None:
-        self.failures: list[GanvasError] = []
-        self._metrics: dict[str, Metric] = {}
+    def __init__(self, names: Sequence[str]) -> None:
+        self._tools: dict[str, Metric | None] = {}  # the bound of the likelihood needs no tool
+        failures: list[tuple[str, GanvasError]] = []
         for name in names:
             try:
-                self._metrics[name] = metric(name)
+                self._tools[name] = None if name == ELBO else metric(name)
             except (MissingWeights, Damaged) as error:
-                self.fail([name], error)
+                failures.append((name, error))
+        for name, failure in failures if self._tools else failures[1:]:
+            note(f"{name} left out: {failure}")
+        if failures and not self._tools:
+            raise failures[0][1]
 
     def of(self, kind: type[M]) -> list[M]:
         """Those of one kind."""
-        return [tool for tool in self._metrics.values() if isinstance(tool, kind)]
+        return [tool for tool in self._tools.values() if isinstance(tool, kind)]
 
     def fail(self, names: Sequence[str], error: GanvasError) -> None:
-        """Leaves metrics out, and says why."""
-        note(f"{', '.join(names)} left out: {error}")
-        self.failures.append(error)
+        """Leaves metrics out, and says why. Raises the error where nothing is left."""
         for name in names:
-            self._metrics.pop(name, None)
+            self._tools.pop(name, None)
+        if not self._tools:
+            raise error
+        note(f"{', '.join(names)} left out: {error}")
 
 
-def check_names(names: Sequence[str], known: Sequence[str]) -> None:
-    """Raises UsageError for a metric that is not known."""
+def checked(names: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Names of metrics, each once. Raises UsageError for one that is not known, or for none."""
+    if not names:
+        raise UsageError(f"Name at least one metric of {', '.join(known)}.")
     for name in names:
         if name not in known:
             raise UsageError(f"There is no metric {name!r}: {nearest(name, known)}.")
+    return list(dict.fromkeys(names))
 
 
 def check_n(n: int | None) -> None:

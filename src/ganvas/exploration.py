@@ -22,8 +22,8 @@ def between(a: Tensor, b: Tensor, frames: int, path: Path) -> Tensor:
     slerp is White 2016, 1609.04468: sin((1-t) w) / sin w a + sin(t w) / sin w b, w the angle between a and b. Codes
     that point the same or opposite ways have no great circle of their own and go along the chord.
     """
-    t = torch.linspace(0, 1, frames, dtype=torch.float64, device=a.device)[:, None]
-    a64, b64 = a.double(), b.double()
+    t = torch.linspace(0, 1, frames, dtype=torch.float64)[:, None]
+    a64, b64 = a.cpu().double(), b.cpu().double()  # not every device has float64
     cosine = torch.dot(a64, b64) / (a64.norm() * b64.norm()).clamp(min=1e-30)
     angle = torch.arccos(cosine.clamp(-1, 1))
     if path == "lerp" or angle.sin() < 1e-6:

@@ -28,7 +28,7 @@ def fitting(run: Run, spec: str | None = None, *, labelled: bool = True) -> Data
             )
         if (asked.kind, asked.source) == (own.kind, own.source):
             asked = replace(asked, size=own.size, channels=own.channels, crop=own.crop)
-        else:
+        elif asked.kind != "mixture":
             asked = replace(asked, size=(w, h), channels=channels)
     dataset = open_data(str(asked), prefer=run.config.system)
     for field, shape in schema.items():
@@ -37,8 +37,8 @@ def fitting(run: Run, spec: str | None = None, *, labelled: bool = True) -> Data
             raise DataError(f"{run.folder} takes {field} {list(shape)}, and {dataset.spec} has {found}.")
     if labelled and run.config.leaves.get("conditional") and list(dataset.schema.classes) != run.config.classes:
         raise UsageError(
-            f"{run.folder} is conditional and needs the classes {', '.join(run.config.classes[:10])} of each image, "
-            f"which {dataset.spec} has not."
+            f"{run.folder} is conditional and needs a class of each image ({', '.join(run.config.classes[:10])}), "
+            f"which {spec or dataset.spec} has not."
         )
     if spec is None and dataset.fingerprint != run.config.fingerprint:
         note(f"note: {dataset.spec} is not what {run.folder} was trained on: its content has changed since.")

@@ -1,12 +1,12 @@
 """What verbs leave behind, by the name that it is asked under: a sheet, a moving picture, arrays, or a folder of files.
 
-All of it is there whole or not at all; what is in the way is never removed.
+All of it is there whole or not at all; a file of that name is replaced, a folder in the way is never touched.
 """
 
 from __future__ import annotations
 
-import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -38,13 +38,16 @@ def kind_of(path: Path, *, among: Sequence[Kind] = ("sheet", "arrays", "folder")
     suffix = path.suffix.lower()
     kind: Kind = {**dict.fromkeys(SHEETS, "sheet"), FILM: "film", ARRAYS: "arrays"}.get(suffix, "folder")  # type: ignore[assignment]
     ways = {"sheet": "a sheet .png", "film": "a film .gif", "arrays": "arrays .npz", "folder": "a folder"}
-    if kind not in among or (kind == "folder" and suffix and not path.is_dir()):
+    with saving(path):
+        there, folder = path.exists(), path.is_dir()
+        full = folder and any(path.iterdir())
+    if kind not in among or (kind == "folder" and suffix and not folder):
         raise UsageError(f"{path} is not what this can write: {', '.join(ways[one] for one in among)}.")
-    if kind == "folder" and path.is_dir() and any(path.iterdir()):
+    if kind == "folder" and full:
         raise UsageError(f"{path} is a folder with something in it: choose a new one for --out.")
-    if kind == "folder" and path.exists() and not path.is_dir():
+    if kind == "folder" and there and not folder:
         raise UsageError(f"{path} is a file: choose a new folder for --out.")
-    if kind != "folder" and path.is_dir():
+    if kind != "folder" and folder:
         raise UsageError(f"{path} is a folder: choose another name for --out.")
     return kind
 
@@ -93,6 +96,7 @@ def save_images(
                 for name, pixels in zip(files, (pixels for batch in found for pixels in batch), strict=True):
                     (part / name).parent.mkdir(parents=True, exist_ok=True)
                     Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(part / name)
+                kind_of(path)  # nothing must have come into the way meanwhile
             return
         images = np.concatenate(list(found))
         if kind == "arrays":
@@ -118,11 +122,16 @@ def save_film(path: Path, frames: Tensor) -> None:
 
 
 def file_names(names: Sequence[str]) -> list[str]:
-    """Names of pictures as names of PNGs: ``cats/a.jpg`` as ``cats/a.png``, or ``cats/a.jpg.png`` where that is not
-    the only ``cats/a``."""
+    """Names of pictures as names of PNGs: ``cats/a.jpg`` as ``cats/a.png``, or as ``cats/a.jpg.png`` where that is not
+    the only ``cats/a``. No two are alike, also where case does not count, and none is the folder of another."""
     stems = [str(PurePosixPath(name).with_suffix("")) for name in names]
-    taken: dict[str, int] = {}
-    for stem in stems:
-        taken[stem.casefold()] = taken.get(stem.casefold(), 0) + 1
-    chosen = (stem if taken[stem.casefold()] == 1 else name for stem, name in zip(stems, names, strict=True))
-    return [os.fspath(name) + ".png" for name in chosen]
+    alike = Counter(stem.casefold() for stem in stems)
+    taken = {str(folder).casefold() for name in names for folder in PurePosixPath(name).parents}
+    files = []
+    for stem, name in zip(stems, names, strict=True):
+        file = f"{stem if alike[stem.casefold()] == 1 else name}.png"
+        while file.casefold() in taken:
+            file = f"{file}.png"
+        taken.add(file.casefold())
+        files.append(file)
+    return files

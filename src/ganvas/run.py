@@ -341,10 +341,11 @@ class Run:
         verbs = {
             "sample": f"ganvas sample {run} -n 64 --out samples.png",
             "reconstruct": f"ganvas reconstruct {run} {shlex.quote(c.data)} --out reconstructions.png",
-            "decode": f"ganvas interpolate {run} --seeds 0,1,2 --out walk.gif",
+            "prior": f"ganvas interpolate {run} --seeds 0,1,2 --out walk.gif",
         }
         done = self.checkpoints()[-1:] >= [c.steps]
-        able = [command for verb, command in verbs.items() if verb in c.verbs]
+        pictures = "image" in c.schema  # points are not walked through
+        able = [command for verb, command in verbs.items() if verb in c.verbs and (verb != "prior" or pictures)]
         return [*([] if done else [" ".join(train)]), *able, f"ganvas evaluate {run}", f"ganvas report {run}"]
 
 

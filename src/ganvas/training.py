@@ -6,7 +6,7 @@ import dataclasses
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,8 @@ def plan(
     config, defaults = entry.preset(preset)
     settings = {**{f.name: getattr(config, f.name) for f in dataclasses.fields(config)}, **leaves}
     entry.configure(settings)  # refuses an unknown leaf or a contradiction before any work
+    if not 0 <= seed < 1 << 63:
+        raise UsageError(f"--seed must be from 0 to {(1 << 63) - 1}, not {seed}.")
     for name, value in (("steps", steps), ("batch-size", batch_size), ("accumulate", accumulate), ("keep", keep),
                         ("checkpoint-every", checkpoint_every), ("tick-every", tick_every)):  # fmt: skip
         if value is not None and value < 1:
@@ -92,7 +94,11 @@ def plan(
             f"--keep-best {keep_best!r} is neither a metric ({', '.join(METRICS)}) nor a logged name such as "
             "valid/PLAYER/TERM."
         )
-    dataset = open_data(data, prefer=system)
+    dataset, folder = open_data(data, prefer=system), _folder(system, data, out, new)
+    with torch.device("meta"):  # no weights yet: refuses data that the system has no use for
+        entry.build(settings, dataset.schema)
+    if init is not None and not Run.exists(folder):
+        _start(Run.open(init))
     run_config = RunConfig(
         system=system,
         verbs=list(entry.verbs),
@@ -119,7 +125,7 @@ def plan(
         init=None if init is None else str(init),
         **origins(),
     )
-    return Plan(run_config, dataset, _folder(system, data, out, new))
+    return Plan(run_config, dataset, folder)
 
 
 def _world() -> int:
@@ -153,6 +159,8 @@ def train(system: str, *, minutes: float | None = None, quiet: bool = False, **a
     numbers; Stopped after SIGINT or SIGTERM, with a checkpoint saved.
     """
     start = time.monotonic()
+    if minutes is not None and not minutes > 0:
+        raise UsageError(f"--minutes must be positive, not {minutes}.")
     asked = plan(system, **arguments)
     with parallel.started(asked.config.device):
         main = parallel.rank() == 0
@@ -364,9 +372,7 @@ class _Training:
 
 def _start_from(game: nn.Module, run: Run, quiet: bool) -> None:
     """Copies the averaged weights of another run into ``game`` where name and shape fit; lists what starts fresh."""
-    checkpoint = run.latest(warn=note)
-    if checkpoint is None:
-        raise RunError(f"{run.folder} has no checkpoint to start from.")
+    checkpoint = _start(run, warn=note)
     theirs, ours = checkpoint.average(), game.state_dict()
     fits = {name: value for name, value in theirs.items() if name in ours and ours[name].shape == value.shape}
     if not fits:
@@ -377,6 +383,14 @@ def _start_from(game: nn.Module, run: Run, quiet: bool) -> None:
         note(f"started from {run.folder} at step {checkpoint.step}: {len(fits)} of {len(ours)} tensors")
         if fresh:
             note(f"starting fresh: {', '.join(fresh)}")
+
+
+def _start(run: Run, warn: Callable[[str], None] = lambda _: None) -> Checkpoint:
+    """The checkpoint of ``run`` to start another from. Raises RunError when there is none."""
+    checkpoint = run.latest(warn)
+    if checkpoint is None:
+        raise RunError(f"{run.folder} has no checkpoint to start from.")
+    return checkpoint
 
 
 @contextmanager

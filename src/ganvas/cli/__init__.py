@@ -33,11 +33,12 @@ def main() -> None:
 
 def run(words: Sequence[str]) -> int:
     """Runs one command; returns its exit code (see `ganvas.errors`)."""
-    words, json, debug = _everywhere(words)
+    rest = [word for word in words if word not in ("--json", "--debug")]
+    debug = "--debug" in words
     try:
-        return _run(words, json)
-    except SystemExit as end:  # --help, printed
-        return int(end.code or 0)
+        code = _run(rest, json="--json" in words)
+        sys.stdout.flush()
+        return code
     except GanvasError as error:
         if debug:
             traceback.print_exc()
@@ -56,31 +57,30 @@ def run(words: Sequence[str]) -> int:
         return BUG
 
 
-def _everywhere(words: Sequence[str]) -> tuple[list[str], bool, bool]:
-    """The words without the flags that every command takes, and whether ``--json`` and ``--debug`` were among them."""
-    rest = [word for word in words if word not in ("--json", "--debug")]
-    return rest, "--json" in words, "--debug" in words
-
-
 def _run(words: list[str], json: bool) -> int:
-    if not words or words[0] in ("-h", "--help", "help"):
+    if not words:
+        note(_help())
+        return UsageError.exit_code
+    if words[0] in ("-h", "--help", "help"):
         print(_help())
-        return 0 if words else 2
-    if words[0] == "--version":
-        print(f"ganvas {ganvas.__version__}")
         return 0
-    commands = _commands()
-    if words[0] not in commands:
-        raise UsageError(f"There is no command {words[0]!r}: {nearest(words[0], commands)}.")
+    if "--version" in words:
+        _print({"command": "version", "version": ganvas.__version__} if json else f"ganvas {ganvas.__version__}")
+        return 0
+    name, prog, commands = words[0], f"ganvas {words[0]}", _commands()
+    if name not in commands:
+        raise UsageError(f"There is no command {name!r}: {nearest(name, commands)}.")
     from ganvas.cli.flags import call
 
-    name, prog = words[0], f"ganvas {words[0]}"
     function = commands[name]
-    if name == "train":  # its flags are those of the system that it names
-        from ganvas.cli.runs import trainer
+    try:
+        if name == "train":  # its flags are those of the system that it names
+            from ganvas.cli.runs import trainer
 
-        function, prog, words = trainer(words[1:])
-    answer = call(function, words[1:], prog=prog)
+            function, prog, words = trainer(words[1:])
+        answer = call(function, words[1:], prog=prog)
+    except SystemExit:  # --help, printed
+        return 0
     _print({"command": name, "version": ganvas.__version__, **answer.fields} if json else answer.shown)
     return 0
 
@@ -116,15 +116,16 @@ def _help() -> str:
 
 def _print(shown: Any) -> None:
     """Text as it is, a mapping as one JSON object, all else as rich draws it."""
-    if isinstance(shown, str):
-        print(shown)
-    elif isinstance(shown, dict):
+    if isinstance(shown, dict):
         import msgspec
 
-        print(msgspec.json.encode(shown, enc_hook=str).decode())
-    else:
+        shown = msgspec.json.encode(shown, enc_hook=str).decode()
+    elif not isinstance(shown, str):
         from rich.console import Console
 
-        terminal = sys.stdout.isatty()
-        Console(width=None if terminal else 160, highlight=False).print(shown)
-    sys.stdout.flush()
+        # names of files are text: neither [markup] nor :emoji:
+        console = Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False, emoji=False)
+        with console.capture() as drawn:  # printed by ourselves: rich has a way of its own with closed pipes
+            console.print(shown)
+        shown = "\n".join(line.rstrip() for line in drawn.get().rstrip("\n").split("\n"))
+    print(shown)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from ganvas.cli.flags import Answer, describes
+from ganvas.cli.flags import Answer, default, describes, facts
 from ganvas.errors import UsageError, nearest
 
 
@@ -33,7 +33,8 @@ def _keys() -> str:
 
 @describes(_keys)
 def data(
-    spec: Annotated[Positional[str], arg(metavar="SPEC")], out: Annotated[Path | None, arg(metavar="SHEET.png")] = None
+    spec: Annotated[Positional[str], arg(metavar="SPEC")],
+    out: Annotated[Path | None, arg(metavar="SHEET.png"), default("contact-DATA.png in this folder")] = None,
 ) -> Answer:
     """What a data spec finds, and a contact sheet of it.
 
@@ -42,7 +43,7 @@ def data(
 
     Args:
         spec: The data.
-        out: Where to draw the sheet; by default contact-DATA.png in this folder.
+        out: Where to draw the sheet.
     """
     from ganvas.data import contact_sheet, open_data, slug
     from ganvas.ops.sheet import save_image
@@ -57,7 +58,8 @@ def data(
 
 
 def fetch(
-    name: Annotated[Positional[str], arg(metavar="NAME")], dest: Annotated[Path | None, arg(metavar="DIR")] = None
+    name: Annotated[Positional[str], arg(metavar="NAME")],
+    dest: Annotated[Path | None, arg(metavar="DIR"), default("the cache, where ganvas looks for it")] = None,
 ) -> Answer:
     """Download a named data set or weight file from its publisher, checksum verified.
 
@@ -66,7 +68,7 @@ def fetch(
 
     Args:
         name: The data set or the weights.
-        dest: The folder to put it into (default: the cache, where ganvas looks for it).
+        dest: The folder to put it into.
     """
     from ganvas import weights
     from ganvas.data.fetch import SETS
@@ -81,13 +83,11 @@ def fetch(
     return Answer({"name": name, "path": str(path)}, str(path))
 
 
-def _found(found: dict[str, Any], sheet: Path) -> Any:
+def _found(found: dict[str, Any], sheet: Path) -> str:
     """What `Dataset.found` says, for people."""
-    from rich.table import Table
-
     shapes = (f"{name} {'x'.join(map(str, shape)) or 'number'}" for name, shape in found["fields"].items())
     more = found["different_sizes"] - len(found["sizes"])
-    facts = {
+    rows = {
         "data": found["spec"],
         "read as": f"{found['kind']}: {'; '.join([found['layout'], *found.get('arrangement', [])])}",
         "rows": ", ".join(f"{split} {n:,}" for split, n in found["splits"].items()),
@@ -100,11 +100,7 @@ def _found(found: dict[str, Any], sheet: Path) -> Any:
         "fingerprint": found["fingerprint"][:16],
         "sheet": str(sheet),
     }
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for name, value in facts.items():
-        if value:
-            table.add_row(name, value)
-    return table
+    return facts(rows)
 
 
 def _counts(counts: dict[str, int], most: int = 12) -> str:

@@ -7,7 +7,6 @@ import difflib
 import functools
 import inspect
 import io
-import itertools
 import re
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -19,19 +18,12 @@ import tyro
 from tyro.conf import Positional, arg
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from ganvas.errors import UsageError
+from ganvas.errors import UsageError, nearest
 
 T = TypeVar("T")
 
-# Flags that several commands share, each with its letter or its reserved word.
-RunFolder = Annotated[Positional[Path], arg(metavar="RUN")]
-Count = Annotated[T, arg(name="count", aliases=["-n"], metavar="N")]
-Class = Annotated[str | None, arg(name="class", metavar="K")]
-Out = Annotated[Path, arg(metavar="PATH")]
-Device = Annotated[str, arg(metavar="auto|cpu|cuda|mps")]
-
-EVERYWHERE = "Everywhere: --json (one object on stdout), --debug (tracebacks), --help."
-_METAVARS = {int: ("N", "a whole number"), float: ("X", "a number"), str: ("TEXT", "text"), Path: ("PATH", "a path")}
+EVERYWHERE = "Everywhere: --json (one object on stdout), --debug (tracebacks), --version, --help."
+LARGEST_SEED = 2**63 - 1  # what JSON and every generator can hold
 
 
 @dataclass(frozen=True)
@@ -40,6 +32,12 @@ class Answer:
 
     fields: Mapping[str, Any]
     shown: Any
+
+
+def facts(rows: Mapping[str, str]) -> str:
+    """Names and what there is to say of each, a line a fact (nothing is folded, so that commands can be copied)."""
+    width = max(map(len, rows)) + 2
+    return "\n".join(f"{name:{width}}" + text.replace("\n", "\n" + " " * width) for name, text in rows.items() if text)
 
 
 _MORE: dict[Callable[..., Any], Callable[[], str]] = {}
@@ -55,25 +53,61 @@ def describes(more: Callable[[], str]) -> Callable[[Callable[..., T]], Callable[
     return decorate
 
 
-def _scalar(kind: type, optional: bool) -> PrimitiveConstructorSpec[Any]:
-    """A number, text or path, by its plain name in the help and in errors; ``none`` where it may be left open."""
-    metavar, meaning = _METAVARS[kind]
+# ---- values ----------------------------------------------------------------------------------------------------------
+def _whole(word: str) -> int:
+    if not re.fullmatch(r"[+-]?[0-9]{1,18}", word):
+        raise ValueError("a whole number")
+    return int(word)
 
-    def read(words: list[str]) -> Any:
+
+def _number(word: str) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        raise ValueError("a number") from None
+
+
+def _truth(word: str) -> bool:
+    if word.lower() not in ("true", "false"):
+        raise ValueError("true or false")
+    return word.lower() == "true"
+
+
+def _seed(word: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,19}", word) or int(word) > LARGEST_SEED:
+        raise ValueError(f"a whole number from 0 to {LARGEST_SEED}")
+    return int(word)
+
+
+def _value(metavar: str, read: Callable[[str], Any], *, optional: bool = False) -> PrimitiveConstructorSpec[Any]:
+    """A value of one word, by a plain name in the help and in errors; ``none`` where it may be left open.
+
+    read: raises ValueError saying what it takes.
+    """
+
+    def from_words(words: list[str]) -> Any:
         if optional and words[0].lower() == "none":
             return None
         try:
-            return kind(words[0])
-        except ValueError:
-            raise ValueError(f"{words[0]!r} is not {meaning}") from None
+            return read(words[0])
+        except ValueError as error:
+            raise ValueError(f"{words[0]!r} is not {error}{' (or none)' * optional}") from None
 
     return PrimitiveConstructorSpec(
         nargs=1,
         metavar=metavar,
-        instance_from_str=read,
-        is_instance=lambda value: isinstance(value, kind) or (optional and value is None),
+        instance_from_str=from_words,
+        is_instance=lambda value: True,  # its type is known, and mypy has seen the defaults
         str_from_instance=lambda value: ["none" if value is None else str(value)],
     )
+
+
+_READERS: dict[Any, tuple[str, Callable[[str], Any]]] = {
+    int: ("N", _whole),
+    float: ("X", _number),
+    str: ("TEXT", str),
+    Path: ("PATH", Path),
+}
 
 
 def _registry() -> ConstructorRegistry:
@@ -87,11 +121,30 @@ def _registry() -> ConstructorRegistry:
             kind, optional = (kinds[0], True) if len(kinds) == 1 < len(get_args(kind)) else (kind, False)
         if get_origin(kind) is Annotated:  # with the range that its game checks
             kind = get_args(kind)[0]
-        return _scalar(kind, optional) if kind in _METAVARS else None
+        if kind is bool and optional:
+            return _value("true|false", _truth, optional=True)
+        if kind not in _READERS:
+            return None
+        return _value(*_READERS[kind], optional=optional and kind in (int, float))  # text and paths may be "none"
 
     return registry
 
 
+# Flags that several commands share, each with its letter or its reserved word.
+RunFolder = Annotated[Positional[Path], arg(metavar="RUN")]
+Count = Annotated[T, arg(name="count", aliases=["-n"], metavar="N")]
+Seed = Annotated[int, _value("N", _seed)]
+Class = Annotated[str | None, arg(name="class", metavar="K")]
+Out = Annotated[Path, arg(metavar="PATH")]
+Device = Annotated[str, arg(metavar="auto|cpu|cuda|mps")]
+
+
+def default(said: str) -> Any:
+    """For a flag that may be left open: what the help says then happens."""
+    return arg(help_behavior_hint=f"(default: {said})")
+
+
+# ---- the call --------------------------------------------------------------------------------------------------------
 def call(function: Callable[..., T], words: Sequence[str], *, prog: str) -> T:
     """Calls ``function`` with the flags in ``words``. Raises UsageError, one sentence, where they do not fit it.
 
@@ -105,37 +158,72 @@ def call(function: Callable[..., T], words: Sequence[str], *, prog: str) -> T:
     summary = (inspect.getdoc(function) or "").split("\nArgs:")[0].strip()
     if function in _MORE and {"-h", "--help"} & set(words):
         summary += f"\n\n{_MORE[function]()}"
-    options: dict[str, Any] = {
-        "prog": prog,
-        "description": f"{summary}\n\n{EVERYWHERE}",
-        "config": (tyro.conf.OmitArgPrefixes,),
-        "registry": _registry(),
-    }
+
+    def parse(words: Sequence[str]) -> Callable[[], T]:
+        return tyro.cli(
+            parsed,
+            args=list(words),
+            prog=prog,
+            description=f"{summary}\n\n{EVERYWHERE}",
+            config=(tyro.conf.OmitArgPrefixes,),
+            registry=_registry(),
+        )
+
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            bound: Callable[[], T] = tyro.cli(parsed, args=list(words), **options)
+            bound = parse(words)
     except SystemExit as end:
         if not end.code:
             raise
-        known = list(tyro.extras.get_parser(parsed, **options)._option_string_actions)
-        raise UsageError(f"{_unknown(words, known) or _sentence(said.getvalue())} (see {prog} --help).") from None
+        help = io.StringIO()
+        with contextlib.redirect_stdout(help), contextlib.suppress(SystemExit):
+            parse(["--help"])
+        sentence = _unknown(words, help.getvalue()) or _sentence(said.getvalue(), prog)
+        raise UsageError(f"{sentence} (see {prog} --help).") from None
     return bound()
 
 
-def _unknown(words: Sequence[str], known: Sequence[str]) -> str | None:
-    """A sentence on the first flag that there is not."""
+def _unknown(words: Sequence[str], help: str) -> str | None:
+    """A sentence on the first flag that a command's help does not know."""
+    known = sorted(set(re.findall(r"(?<![\w-])--?[a-z][a-z0-9-]*", help)))
     for word in words:
+        if word == "--":
+            break
         name = word.partition("=")[0].replace("_", "-")
-        if name.startswith("--") and name not in known:
+        if re.match(r"--?[A-Za-z]", name) and name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             return f"There is no flag {name}" + (f": did you mean {near[0]}?" if near else "")
     return None
 
 
-def _sentence(box: str) -> str:
-    """What a box of tyro says, on one line and without the box."""
-    lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
-    above = itertools.takewhile(lambda line: not line.startswith("──"), lines)
-    text = " ".join(line for line in above if line)
-    return re.sub(r"^Missing from .*?: ", "Missing: ", text.removeprefix("Error parsing ")).rstrip(".")
+def _sentence(box: str, prog: str) -> str:
+    """What a box of tyro says, as a sentence."""
+    lines = _first_block(box)
+    if lines[0].startswith("Missing from"):
+        missing = [line.strip() for line in lines[1:] if re.match(r" {4}\S", line)]  # below each, deeper, its help
+        return f"{prog} needs {' and '.join(missing)}"
+    text = " ".join(line.strip() for line in lines)
+    if match := re.match(r"Missing value for argument '(.+?)'", text):
+        return f"{match[1]} needs a value"
+    if match := re.match(r"invalid choice '(.*)' for argument '(.+?)'\. Expected one of \((.*)\)", text):
+        choices = re.findall("'(.*?)'", match[3])
+        return f"{match[2]} cannot be {match[1]!r}: {nearest(match[1], choices)}"
+    if match := re.match(r"Unrecognized options: (.*)", text):
+        return f"{prog} has no use for {match[1]}"
+    return text.removeprefix("Error parsing ").rstrip(".")
+
+
+def _first_block(box: str) -> list[str]:
+    """The lines between a box's title and the rule below them, without the frame.
+
+    Frame and rules are of line-drawing characters where stdout is UTF-8, else of spaces and dashes.
+    """
+    block: list[str] = []
+    for line in box.splitlines()[1:]:
+        text = line[2:].rstrip(" │")
+        if text and not re.fullmatch(r"[─-]+", text):
+            block.append(text)
+        elif block:
+            break
+    return block or ["these flags do not read"]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from ganvas.cli.flags import Answer, Count, Device, RunFolder
+from ganvas.cli.flags import Answer, Count, Device, RunFolder, Seed, default
+from ganvas.errors import UsageError
 
 if TYPE_CHECKING:
     from ganvas.metrics import Figure
@@ -17,10 +18,10 @@ Names = Annotated[str | None, arg(metavar="a,b")]
 
 def evaluate(
     run: RunFolder,
-    data: Annotated[str | None, arg(metavar="SPEC")] = None,
-    metrics: Names = None,
-    count: Count[int | None] = None,
-    seed: int = 0,
+    data: Annotated[str | None, arg(metavar="SPEC"), default("the run's own")] = None,
+    metrics: Annotated[Names, default("those that the run's verbs have")] = None,
+    count: Annotated[Count[int | None], default("all, at most 10,000; 2,500 points")] = None,
+    seed: Seed = 0,
     device: Device = "auto",
 ) -> Answer:
     """Measure a run with the metrics that its verbs have, or those named; each prints its recipe.
@@ -30,10 +31,10 @@ def evaluate(
 
     Args:
         run: The run folder.
-        data: Other data than the run's own.
+        data: What to measure on, prepared to the run's size.
         metrics: Names, apart by commas: mse mae psnr ssim lpips-alex lpips-squeeze lpips-vgg fd-alex fd-squeeze
             fd-digits modes elbo.
-        count: How many images (default: all, at most 10,000) or points of a mixture (default: 2,500).
+        count: How many images, or points of a mixture.
         seed: Of the samples, and of the subset where there are more images.
         device: Where to work.
     """
@@ -46,9 +47,9 @@ def evaluate(
 def compare(
     a: Annotated[Positional[str], arg(metavar="A")],
     b: Annotated[Positional[str], arg(metavar="B")],
-    metrics: Names = None,
-    count: Count[int | None] = None,
-    seed: int = 0,
+    metrics: Annotated[Names, default("fd-alex,fd-squeeze")] = None,
+    count: Annotated[Count[int | None], default("all; of two runs 10,000")] = None,
+    seed: Seed = 0,
     device: Device = "auto",
 ) -> Answer:
     """Measure two sets of images against each other: folders, arrays or data specs, no model needed.
@@ -58,9 +59,9 @@ def compare(
     Args:
         a: One set.
         b: The other.
-        metrics: Names, apart by commas: fd-alex fd-squeeze fd-digits for any two sets (default: fd-alex fd-squeeze);
-            mse mae psnr ssim lpips-alex lpips-squeeze lpips-vgg for images with a partner of the same name.
-        count: How many images a side (default: all; of two runs 10,000).
+        metrics: Names, apart by commas: fd-alex fd-squeeze fd-digits for any two sets; mse mae psnr ssim lpips-alex
+            lpips-squeeze lpips-vgg for images with a partner of the same name.
+        count: How many images a side.
         seed: Of the samples, and of the subset.
         device: Where to work.
     """
@@ -71,7 +72,12 @@ def compare(
 
 
 def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [name for name in text.replace(" ", "").split(",") if name]
+    if text is None:
+        return None
+    names = [name for name in text.replace(" ", "").split(",") if name]
+    if not names:
+        raise UsageError("--metrics takes one or more names, apart by commas, such as mse,psnr.")
+    return names
 
 
 def _json(figures: Mapping[str, Figure]) -> dict[str, Any]:
@@ -81,14 +87,15 @@ def _json(figures: Mapping[str, Figure]) -> dict[str, Any]:
 def _table(figures: Mapping[str, Figure]) -> Any:
     """Name, value, spread and recipe of every figure, and its parts."""
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("metric", "value", "std", "N", "recipe", box=None, padding=(0, 2, 0, 0))
     for name, figure in figures.items():
-        recipe = ", ".join(f"{key}: {value}" for key, value in figure.recipe.items() if key != "warning")
+        recipe = Text(", ".join(f"{key}: {value}" for key, value in figure.recipe.items() if key != "warning"))
         if "warning" in figure.recipe:
-            recipe = f"[bold]warning: {figure.recipe['warning']}[/bold]; {recipe}"
+            recipe = Text.assemble((f"warning: {figure.recipe['warning']}", "bold"), "; ", recipe)
         std = "" if figure.std is None else f"{figure.std:.4g}"
-        table.add_row(f"[bold]{name}[/bold]", f"[bold]{figure.value:.5g}[/bold]", std, f"{figure.n:,}", recipe)
+        table.add_row(Text(name, "bold"), Text(f"{figure.value:.5g}", "bold"), std, f"{figure.n:,}", recipe)
         for part, value in figure.parts.items():
             table.add_row(f"  {part}", f"{value:.5g}", "", "", "")
     return table

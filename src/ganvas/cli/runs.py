@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from ganvas.cli.flags import Answer, Count, Device, RunFolder
+from ganvas.cli.flags import Answer, Count, Device, RunFolder, Seed, default, facts
 from ganvas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,20 +28,20 @@ class Training:
 
     data: Annotated[str, arg(metavar="SPEC")]
     """What to train on: a folder, archive or array file, or a named set; see ganvas data --help."""
-    out: Annotated[Path | None, arg(metavar="RUN")] = None
-    """The run folder (default: runs/SYSTEM-DATA); a run that is there is resumed."""
+    out: Annotated[Path | None, arg(metavar="RUN"), default("runs/SYSTEM-DATA")] = None
+    """The run folder; a run that is there is resumed."""
     new: Switch = False
     """Start a new run beside one that is there: numbers its folder."""
-    preset: str | None = None
-    """A row of the system's presets (default: the first)."""
-    steps: int | None = None
-    """Batches to train for (default: the preset's)."""
-    minutes: float | None = None
+    preset: Annotated[str | None, arg(metavar="NAME"), default("the first")] = None
+    """A row of the system's presets."""
+    steps: Annotated[int | None, default("the preset's")] = None
+    """Batches to train for."""
+    minutes: Annotated[float | None, default("no limit")] = None
     """Stop at a checkpoint when so many minutes are spent; the same command goes on."""
-    seed: int = 0
+    seed: Seed = 0
     """Of everything random."""
-    batch_size: int | None = None
-    """Images a step, over all ranks and shares (default: the preset's)."""
+    batch_size: Annotated[int | None, default("the preset's")] = None
+    """Images a step, over all ranks and shares."""
     accumulate: int = 1
     """Shares that a batch is split into, to save memory."""
     device: Device = "auto"
@@ -47,15 +50,15 @@ class Training:
     """Autocast of the forward passes; auto: bf16 on CUDA."""
     compile: Switch = False
     """Compile the nets."""
-    checkpoint_every: int | None = None
+    checkpoint_every: Annotated[int | None, default("a fifth of the steps, at most 1,000")] = None
     """Steps between checkpoints."""
     keep: int = 2
     """Checkpoints to keep, the newest."""
-    keep_best: Annotated[str | None, arg(metavar="METRIC")] = None
+    keep_best: Annotated[str | None, arg(metavar="METRIC"), default("no")] = None
     """Keep the best checkpoint too, by a metric or by a logged name such as valid/PLAYER/TERM."""
-    tick_every: int | None = None
+    tick_every: Annotated[int | None, default("a twentieth of the steps, at most 50")] = None
     """Steps between rows of figures."""
-    init: Annotated[Path | None, arg(metavar="RUN")] = None
+    init: Annotated[Path | None, arg(metavar="RUN"), default("fresh weights")] = None
     """Start from the weights of another run; what is missing there starts fresh, and is listed."""
     dry_run: Switch = False
     """Print what the settings resolve to, and train nothing."""
@@ -72,17 +75,17 @@ def trainer(words: Sequence[str]) -> tuple[Callable[..., Answer], str, list[str]
     The defaults of the system's own flags are those of the preset among the words. Raises UsageError for a system or
     preset that there is not.
     """
-    if not words or words[0] in ("-h", "--help"):
-        if words:
-            print(_usage())
-            raise SystemExit(0)
+    if not words:
         raise UsageError(_usage())
+    if words[0] in ("-h", "--help"):
+        print(_usage())
+        raise SystemExit(0)
     if words[0].startswith("-"):
         raise UsageError(f"Name the system before its flags: ganvas train SYSTEM {' '.join(words)}.")
     from ganvas import games
 
     system = games.system(words[0])
-    config, _ = system.preset(_value(words, "--preset"))
+    config, _ = system.preset(_preset(words))
 
     def run(training: Training, own: Any = config) -> Answer:
         leaves = {f.name: getattr(own, f.name) for f in fields(own)}
@@ -94,7 +97,7 @@ def trainer(words: Sequence[str]) -> tuple[Callable[..., Answer], str, list[str]
     )
     run.__doc__ = f"Train {system.name}: {system.summary}\n\nPresets:\n{table}"
     run.__annotations__ = {"training": Training, "own": Annotated[system.config, arg(name=system.name)]}
-    return run, f"ganvas train {system.name}", list(words)
+    return run, f"ganvas train {system.name}", [words[0], *_spelt_out(words[1:], system.config)]
 
 
 def _usage() -> str:
@@ -103,14 +106,27 @@ def _usage() -> str:
     return f"usage: ganvas train SYSTEM --data SPEC ..., SYSTEM being one of: {', '.join(games.names())}"
 
 
-def _value(words: Sequence[str], flag: str) -> str | None:
-    """The value of a flag among words, as ``--flag value`` or ``--flag=value``."""
-    for word, following in zip(words, [*words[1:], ""], strict=True):
-        if word == flag:
-            return following or None
-        if word.startswith(f"{flag}="):
-            return word.partition("=")[2]
-    return None
+def _preset(words: Sequence[str]) -> str | None:
+    """The preset among words, given as ``--preset NAME`` or ``--preset=NAME``; the last one, as for every flag."""
+    found = None
+    for word, following in pairwise([*words, ""]):
+        name, equals, value = word.partition("=")
+        if name == "--preset":
+            found = value if equals else following
+    return found or None
+
+
+def _spelt_out(words: Sequence[str], config: type[Any]) -> list[str]:
+    """``--X`` and ``--no-X``, of switches that may also be left open, as ``--X true`` and ``--X false``."""
+    switches = {name.replace("_", "-") for name, kind in get_type_hints(config).items() if kind == bool | None}
+    spelt: list[str] = []
+    for word, following in pairwise([*words, ""]):
+        match = re.fullmatch("--(no-)?([a-z-]+)", word)
+        if match and match[2] in switches and following.lower() not in ("true", "false", "none"):
+            spelt += [f"--{match[2]}", "false" if match[1] else "true"]
+        else:
+            spelt.append(word)
+    return spelt
 
 
 def _train(system: str, training: Training, leaves: dict[str, Any]) -> Answer:
@@ -155,7 +171,7 @@ def runs(directory: Annotated[Positional[Path], arg(metavar="DIR")] = Path("runs
     from ganvas.console import clock
     from ganvas.run import runs as find
 
-    if not directory.is_dir():
+    if not os.path.isdir(directory):  # Path.is_dir raises where a name is too long
         raise UsageError(f"There is no folder {directory}: name one that has runs in it.")
     found = [run.info() for run in find(directory)]
     table = Table("run", "system", "data", "steps", "time", "MB", "metrics", box=None, padding=(0, 2, 0, 0))
@@ -194,14 +210,12 @@ def report(run: RunFolder) -> Answer:
     return Answer({"run": str(run), "report": str(path)}, str(path))
 
 
-def _facts(run: Run, found: dict[str, Any]) -> Any:
-    from rich.table import Table
-
+def _facts(run: Run, found: dict[str, Any]) -> str:
     from ganvas.console import clock
 
-    c = run.config
+    c, best = run.config, found["best"]
     shapes = ", ".join(f"{name} {list(shape)}" for name, shape in c.schema.items())
-    facts = {
+    rows = {
         "run": found["run"],
         "system": f"{c.system}, preset {c.preset}" + "".join(f", {name} {c.leaves[name]}" for name in c.changed),
         "data": f"{c.data} ({shapes}{f', {len(c.classes)} classes' if c.classes else ''})",
@@ -209,16 +223,12 @@ def _facts(run: Run, found: dict[str, Any]) -> Any:
         "verbs": " ".join(found["verbs"]),
         "checkpoints": ", ".join(f"{step:,}" for step in found["checkpoints"]) or "none yet",
         "on disk": f"{found['bytes'] / 1e6:.1f} MB",
+        "best": f"step {best['step']:,}, {best['metric']} {best['value']:.5g}" if best else "",
+        **{name: f"{_number(figure['value'])} (N {figure['n']:,})" for name, figure in found["metrics"].items()},
+        "health": "\n".join(found["health"]),
+        "next": "\n".join(run.commands()),
     }
-    if found["best"]:
-        facts["best"] = f"step {found['best']['step']:,}, {found['best']['metric']} {found['best']['value']:.5g}"
-    facts |= {name: f"{_number(figure['value'])} (N {figure['n']:,})" for name, figure in found["metrics"].items()}
-    facts |= {"health": "\n".join(found["health"])} if found["health"] else {}
-    facts["next"] = "\n".join(run.commands())
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for name, value in facts.items():
-        table.add_row(name, value)
-    return table
+    return facts(rows)
 
 
 def _number(value: float | None) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from ganvas.cli.flags import Answer, Class, Count, Device, Out, RunFolder
+from ganvas.cli.flags import Answer, Class, Count, Device, Out, RunFolder, Seed, default
 from ganvas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ Input = Annotated[Positional[str], arg(metavar="INPUT")]
 def sample(
     run: RunFolder,
     out: Out,
-    count: Count[int | None] = None,
-    seed: int = 0,
-    class_: Class = None,
-    truncation: float | None = None,
+    count: Annotated[Count[int | None], default("64; 2,500 points of a mixture")] = None,
+    seed: Seed = 0,
+    class_: Annotated[Class, default("sample i is of class i, modulo how many there are")] = None,
+    truncation: Annotated[float | None, arg(metavar="T"), default("the whole normal")] = None,
     device: Device = "auto",
 ) -> Answer:
     """Draw from a run: a sheet, a folder of pictures, or arrays.
@@ -37,9 +37,9 @@ def sample(
     Args:
         run: The run folder.
         out: A sheet (.png), arrays (.npz) or, without a suffix, a folder of one file a sample.
-        count: How many (default: 64; 2,500 points of a mixture).
+        count: How many.
         seed: Sample i is a function of the seed and i alone.
-        class_: Of one class, its name or number; by default sample i is of class i, modulo how many there are.
+        class_: Of one class, its name or number.
         truncation: Draw z from the normal truncated to [-T, T].
         device: Where to work.
     """
@@ -73,14 +73,20 @@ def sample(
     return _written(opened, out, n=n, seed=seed)
 
 
-def encode(run: RunFolder, input: Input, out: Out, count: Count[int | None] = None, device: Device = "auto") -> Answer:
+def encode(
+    run: RunFolder,
+    input: Input,
+    out: Out,
+    count: Annotated[Count[int | None], default("all")] = None,
+    device: Device = "auto",
+) -> Answer:
     """Write the codes of images, the posterior means where there are posteriors, as arrays.
 
     Args:
         run: The run folder.
         input: A picture, a folder or a data spec.
         out: An .npz: codes float32 [N, Z], names [N], and labels [N] where there are classes.
-        count: How many (default: all).
+        count: How many.
         device: Where to work.
     """
     import numpy as np
@@ -102,7 +108,12 @@ def encode(run: RunFolder, input: Input, out: Out, count: Count[int | None] = No
 
 
 def reconstruct(
-    run: RunFolder, input: Input, out: Out, count: Count[int | None] = None, seed: int = 0, device: Device = "auto"
+    run: RunFolder,
+    input: Input,
+    out: Out,
+    count: Annotated[Count[int | None], default("all; 64 on a sheet")] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
 ) -> Answer:
     """Pass images through their codes and back: pairs on a sheet, a folder of pictures, or arrays.
 
@@ -110,7 +121,7 @@ def reconstruct(
         run: The run folder.
         input: A picture, a folder or a data spec.
         out: A sheet (.png) of pairs, arrays (.npz) or, without a suffix, a folder of files named as the originals.
-        count: How many (default: all; 64 on a sheet).
+        count: How many.
         seed: Of what the reconstruction draws beside the code (AVAE's xi).
         device: Where to work.
     """
@@ -122,7 +133,7 @@ def reconstruct(
     kind = kind_of(out)
     opened, game = _load(run, "reconstruct", device)
     dataset = fitting(opened, input)
-    n = _at_most(count or (SHEET_IMAGES if kind == "sheet" else None), dataset)
+    n = _at_most(count if count is not None or kind != "sheet" else SHEET_IMAGES, dataset)
 
     def batches() -> Iterator[Tensor]:
         for i, batch in enumerate(_batches(dataset, n, game)):
@@ -138,12 +149,12 @@ def reconstruct(
 def interpolate(
     run: RunFolder,
     out: Out,
-    from_: Annotated[str | None, arg(name="from", metavar="IMAGE")] = None,
-    to: Annotated[str | None, arg(metavar="IMAGE")] = None,
-    seeds: Annotated[str | None, arg(metavar="0,1,2")] = None,
+    from_: Annotated[str | None, arg(name="from", metavar="IMAGE"), default("walk through samples")] = None,
+    to: Annotated[str | None, arg(metavar="IMAGE"), default("walk through samples")] = None,
+    seeds: Annotated[str | None, arg(metavar="S,S,..."), default("0,1,2")] = None,
     frames: int = 12,
     path: Literal["auto", "slerp", "lerp"] = "auto",
-    class_: Class = None,
+    class_: Annotated[Class, default("the first")] = None,
     device: Device = "auto",
 ) -> Answer:
     """Walk from code to code: a sheet, a row a stretch, or an endless GIF.
@@ -153,10 +164,10 @@ def interpolate(
         out: A sheet (.png) or a film (.gif).
         from_: The picture to start from; with --to.
         to: The picture to end at; with --from.
-        seeds: The samples to walk through, by their seeds (default: 0,1,2).
+        seeds: The samples to walk through, by their seeds.
         frames: Pictures a stretch, both ends included.
         path: slerp (along the great circle) or lerp (along the chord); auto: slerp where codes have a normal prior.
-        class_: The class of every picture, its name or number (default: the first).
+        class_: The class of every picture, its name or number.
         device: Where to work.
     """
     import torch
@@ -196,10 +207,10 @@ def interpolate(
 def traverse(
     run: RunFolder,
     out: Out,
-    image: Annotated[str | None, arg(metavar="IMAGE")] = None,
-    seed: int = 0,
+    image: Annotated[str | None, arg(metavar="IMAGE"), default("a sample")] = None,
+    seed: Seed = 0,
     dims: int = 10,
-    class_: Class = None,
+    class_: Annotated[Class, default("the first")] = None,
     device: Device = "auto",
 ) -> Answer:
     """Move one latent dimension at a time, from -3 to 3 standard deviations: a sheet, a row a dimension.
@@ -207,10 +218,10 @@ def traverse(
     Args:
         run: The run folder.
         out: A sheet (.png).
-        image: The picture to start from; by default a sample.
+        image: The picture to start from.
         seed: Of that sample.
         dims: How many dimensions, those that change the picture most.
-        class_: The class of every picture, its name or number (default: the first).
+        class_: The class of every picture, its name or number.
         device: Where to work.
     """
     from ganvas.exploration import STEPS

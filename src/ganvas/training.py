@@ -11,6 +11,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from torch import nn
 
@@ -125,6 +126,12 @@ def plan(
         init=None if init is None else str(init),
         **origins(),
     )
+    try:
+        msgspec.json.encode(run_config)
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"A run cannot be described in JSON with a name that is not UTF-8, {error.object!r}: rename it."
+        ) from None
     return Plan(run_config, dataset, folder)
 
 

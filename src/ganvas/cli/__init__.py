@@ -12,6 +12,7 @@ Figures and the paths of what was written go to stdout, all else to stderr. Noth
 from __future__ import annotations
 
 import inspect
+import io
 import os
 import signal
 import sys
@@ -28,6 +29,11 @@ BUG = 1
 
 def main() -> None:
     """The entry point: runs the command in ``sys.argv`` and exits with its code."""
+    if sys.stdout is None:  # closed by whoever started us
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the rest of our life
+    elif isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be text, nor a terminal know every letter
+        utf8 = sys.stdout.encoding.lower() == "utf-8"
+        sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
     sys.exit(run(sys.argv[1:]))
 
 
@@ -119,7 +125,7 @@ def _print(shown: Any) -> None:
     if isinstance(shown, dict):
         import msgspec
 
-        shown = msgspec.json.encode(shown, enc_hook=str).decode()
+        shown = msgspec.json.encode(_readable(shown), enc_hook=str).decode()
     elif not isinstance(shown, str):
         from rich.console import Console
 
@@ -129,3 +135,12 @@ def _print(shown: Any) -> None:
             console.print(shown)
         shown = "\n".join(line.rstrip() for line in drawn.get().rstrip("\n").split("\n"))
     print(shown)
+
+
+def _readable(value: Any) -> Any:
+    """The value, with a replacement mark for every byte of a file name that is no text."""
+    if isinstance(value, str):
+        return os.fsencode(value).decode(errors="replace")
+    if isinstance(value, dict):
+        return {_readable(name): _readable(item) for name, item in value.items()}
+    return [_readable(item) for item in value] if isinstance(value, list | tuple) else value

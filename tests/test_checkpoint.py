@@ -126,12 +126,21 @@ def test_a_manifest_that_says_something_else_is_damage(text: bytes, tmp_path: Pa
         verified(folder, 7)
 
 
+def test_a_manifest_of_another_step_is_damage(tmp_path: Path) -> None:
+    """One flipped bit makes 7 a 6, which is as good a number."""
+    folder = written(tmp_path / "c")
+    manifest = folder / MANIFEST
+    folders.flip(manifest, manifest.read_bytes().index(b"7"))
+    assert msgspec.json.decode(manifest.read_bytes())["step"] == 6
+    with pytest.raises(Damaged, match=r"manifest\.json is of step 6"):
+        verified(folder, 7)
+
+
 @given(st.data())
 @settings(deadline=None, max_examples=150)
 def test_no_flipped_bit_of_a_manifest_goes_unnoticed(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    """Not even one that makes the step another number."""
     folder = tmp_path_factory.getbasetemp() / "flipped"
     if not folder.exists():
         written(folder)

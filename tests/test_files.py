@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,32 @@ def test_a_folder_takes_the_place_of_whatever_was_there(before: str | None, tmp_
         assert {name: text for name, text in tree(tmp_path).items() if text != "new"} == was
     assert tree(tmp_path) == {"store/deep/new": "new"}
     assert [found.name for found in tmp_path.iterdir()] == ["store"]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_takes_a_name_has_reached_the_disk(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a power cut could leave the name and not the content. Then the folder is flushed, which holds the name."""
+    events: list[str] = []
+    sync, replace = os.fsync, os.replace
+
+    def synced(handle: int) -> None:
+        events.append("flush folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "flush file")
+        sync(handle)
+
+    def replaced(source: Path, target: Path) -> None:
+        events.append("rename")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    if kind == "file":
+        with atomic(tmp_path / "it") as part:
+            part.write_text("whole")
+        assert events == ["flush file", "rename", "flush folder"]
+    else:
+        with atomic_folder(tmp_path / "it") as part:
+            (part / "a.weights").write_text("whole")
+        assert events == ["flush file", "flush folder", "rename", "flush folder"]
 
 
 def test_a_folder_that_fails_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> None:

@@ -121,7 +121,9 @@ def main() -> None:
                 ratios.append(plain / fast)
                 ours.append(fast)
         rate, ratio = 1 / statistics.median(ours), statistics.median(ratios)
-        print(f"width {width}: {rate:.2f} steps/s, {ratio:.2f}x the eager loop ({min(ratios):.2f} to {max(ratios):.2f})")
+        print(
+            f"width {width}: {rate:.2f} steps/s, {ratio:.2f}x the eager loop ({min(ratios):.2f} to {max(ratios):.2f})"
+        )
 
 
 if __name__ == "__main__":

@@ -10,10 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +20,11 @@ import ganvas
 from ganvas.data import open_data
 from ganvas.ops.sheet import save_sheet
 from ganvas.run import Run
+from results import ganvas_command, hardware
 
 SYSTEMS = ("autoencoder", "vae", "avae", "gan", "dcgan")
 THUMBNAILS = 16
 METRICS = ("mse", "psnr", "ssim", "lpips-alex", "lpips-squeeze", "fd-alex", "fd-squeeze")
-
-
-def ganvas_command(*arguments: str) -> str:
-    """Runs a command of ours; returns what it printed."""
-    print("$ ganvas", *arguments, flush=True)
-    ended = subprocess.run([sys.executable, "-m", "ganvas", *arguments], stdout=subprocess.PIPE, text=True, check=True)
-    return ended.stdout
 
 
 def train(system: str, data: str, minutes: float, folder: Path) -> list[str]:
@@ -45,13 +35,6 @@ def train(system: str, data: str, minutes: float, folder: Path) -> list[str]:
     if done < 0.98 * minutes:
         ganvas_command(*command, "--minutes", f"{minutes - done:.3g}")
     return [*command, "--minutes", f"{minutes:g}"]
-
-
-def cpu() -> str:
-    """The processor's name as the system gives it."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {torch.get_num_threads()} threads"
 
 
 def figure(value: float | None, digits: int) -> str:
@@ -89,8 +72,7 @@ def write(options: argparse.Namespace, rows: list[dict[str, Any]], names: list[s
     lines = [
         f"# CIFAR-10, {options.minutes:g} minutes a system",
         "",
-        f"Preset `small`, seed 0, one run each. Hardware: {cpu()}; torch {torch.__version__}; "
-        f"ganvas {ganvas.__version__}; {time.strftime('%Y-%m-%d')}. One seed and a few minutes on a CPU show that "
+        f"Preset `small`, seed 0, one run each. {hardware()} One seed and a few minutes on a CPU show that "
         "everything works, not which system is better.",
         "",
         "| system | steps | " + " | ".join(METRICS) + " |",

@@ -9,11 +9,13 @@ from typing import Any
 import matplotlib.axes
 import numpy as np
 import pytest
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
+from ganvas.ops.mixtures import mixture
 from ganvas.ops.plane import draw_plane, save_plane
 
 SIDE = 640
@@ -43,6 +45,24 @@ def test_points_and_modes_lie_where_they_belong() -> None:
     assert red > blue + 100
     for x, y in ((-0.5, 1.0), (0.5, 1.0), (-1.0, 0.5), (0.0, 0.0), (1.5, 0.0)):
         assert (around(picture, x, y) == 255).all()
+
+
+def test_the_density_is_the_right_way_round() -> None:
+    """The spiral has no mirror image: it is blue where it is dense, and paper where only its reflections are."""
+    known = mixture("spiral")
+    picture = draw_plane(np.zeros((0, 2)), "spiral").astype(int)
+    low, high = known.centres.min(0).values, known.centres.max(0).values
+    middle, half = (low + high).div(2).tolist(), 1.25 * (high - low).max().item() / 2
+    sparse = known.log_density(known.centres).max() - 10
+    reflections = 0
+    for x, y in known.centres[20::4].tolist():
+        red, _, blue = picture[pixel(x - middle[0], y - middle[1], half)]
+        assert blue > red + 20
+        for place in ((-x, y), (x, -y), (y, x), (-y, -x)):
+            if known.log_density(torch.tensor([place])) < sparse:
+                assert picture[pixel(place[0] - middle[0], place[1] - middle[1], half)].min() > 240
+                reflections += 1
+    assert reflections > 20
 
 
 @pytest.fixture

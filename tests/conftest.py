@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
+
+if TYPE_CHECKING:
+    from trained import Trained
 
 # One thread: the nets of tests are too small for two, and two workers of the suite must not fight over the cores.
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
@@ -20,6 +24,14 @@ def shared() -> Path:
     if not (folder / "weights").is_dir():
         pytest.skip(f"needs the folder of real data and weights beside the checkout ({folder.name}/), which is absent")
     return folder
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Tiny runs of every system, shared by the whole session: see `trained.py`."""
+    from trained import Trained
+
+    return Trained(tmp_path_factory.getbasetemp() / "trained")
 
 
 @pytest.fixture(autouse=True)

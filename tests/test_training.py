@@ -131,9 +131,13 @@ def test_changed_settings_are_refused_by_name_and_harmless_ones_are_not(tmp_path
             train("vae", **{"data": "digits", "out": tmp_path, "steps": 4, **SMALL, **change})
     with pytest.raises(RunError, match="system"):
         train("autoencoder", data="digits", out=tmp_path, steps=4, **SMALL)
-    longer = train("vae", data="digits", out=tmp_path, steps=6, tick_every=3, keep=1, **SMALL).latest()
-    assert longer is not None
-    assert longer.step == 6
+
+
+def test_a_run_without_a_schedule_may_be_made_longer(tmp_path: Path) -> None:
+    train("autoencoder", data="digits", out=tmp_path, steps=4, **SMALL)
+    longer = train("autoencoder", data="digits", out=tmp_path, steps=6, tick_every=3, keep=1, **SMALL)
+    assert longer.checkpoints() == [6]
+    assert longer.config.steps == 6
 
 
 def test_other_steps_are_refused_where_a_schedule_depends_on_them(tmp_path: Path) -> None:
@@ -193,6 +197,17 @@ def test_keep_best_marks_the_best_checkpoint_and_keeps_it(tmp_path: Path) -> Non
     assert best is not None
     assert best["metric"] == "mse"
     assert best["step"] in run.checkpoints()
+
+
+@pytest.mark.parametrize(("metric", "pick"), [("elbo", max), ("valid/elbo", max), ("valid/autoencoder/kl", min)])
+def test_keep_best_knows_which_way_is_better(metric: str, pick: Any, tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {"data": "digits", "out": tmp_path, "steps": 8, "checkpoint_every": 2, **SMALL}
+    run = train("vae", keep_best=metric, **arguments)
+    measured = [row["metrics"]["elbo"]["value"] for row in run.metrics()]
+    logged = [row["terms"][metric] for row in run.stats() if metric in row["terms"]]
+    best = run.best()
+    assert best is not None
+    assert best["value"] == pick(measured if metric == "elbo" else logged)
 
 
 @pytest.mark.parametrize(

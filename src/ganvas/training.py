@@ -23,7 +23,7 @@ from ganvas.devices import device as named_device
 from ganvas.engine import Engine
 from ganvas.errors import Diverged, RunError, Stopped, UsageError
 from ganvas.evaluation import ALL as METRICS
-from ganvas.evaluation import evaluate
+from ganvas.evaluation import ELBO, evaluate
 from ganvas.game import Clock
 from ganvas.health import verdicts
 from ganvas.memory import hold_memory
@@ -314,6 +314,7 @@ class _Training:
                 if saves:
                     self._save(terms)
                 ticked, ticked_step = time.monotonic(), step
+                began += ticked - now  # what saving took is not training
             if stop:
                 if self.signal is None and not self.quiet:
                     note(f"The budget is spent at step {step} of {c.steps}; the same command goes on.")
@@ -355,7 +356,8 @@ class _Training:
             value = terms[metric]
         else:
             raise UsageError(f"--keep-best {metric}: there is no such name among {', '.join(sorted(terms))}.")
-        self.run.mark_best(step, metric, value, larger_is_better=metric in LARGER_IS_BETTER)
+        larger = metric.rpartition("/")[2] in {*LARGER_IS_BETTER, ELBO, "accuracy"}
+        self.run.mark_best(step, metric, value, larger_is_better=larger)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

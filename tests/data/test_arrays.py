@@ -39,6 +39,16 @@ def test_bytes_are_read_as_they_are(packed: Any, channels: int, tmp_path: Path) 
     assert open_data(str(tmp_path / "a.npy")).fingerprint == open_data(str(tmp_path / "a.npz")).fingerprint
 
 
+def test_more_than_is_held_in_memory_at_once_is_read_in_blocks(tmp_path: Path) -> None:
+    images = noise(4, 3000, 32, 32, 3)  # 9 MB
+    spec = saved(tmp_path / "a.npz", images=images)
+    assert len(list(array_file(tmp_path / "a.npz").scan().parts["train"].read(np.arange(3000)))) == 3
+    some = open_data(f"{spec}?limit=60")
+    rows = [int(name) for name in all_names(some)]
+    assert min(rows) < 1000 < 2000 < max(rows)
+    assert np.array_equal(everything(some), images[rows])
+
+
 def test_other_forms_of_the_same_images_are_the_same(tmp_path: Path) -> None:
     images = noise(2, 300, 16, 16, 1)
     floats = (images.transpose(0, 3, 1, 2) / 127.5) - 1

@@ -51,6 +51,7 @@ def publisher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Publisher]:
 def put(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, str | None], None]:
     """Puts `small` among the named sets; the cache is empty."""
     monkeypatch.setenv("GANVAS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     return lambda url, checksum: monkeypatch.setitem(SETS, "small", Download(url, "set.tar.gz", checksum))
 
 

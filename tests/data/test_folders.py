@@ -22,7 +22,7 @@ def photographs(n: int) -> dict[str, np.ndarray]:
 
 
 # ---- what is found ---------------------------------------------------------------------------------------------------
-def test_finds_pictures_at_any_depth_in_order_of_their_paths(tmp_path: Path) -> None:
+def test_finds_pictures_at_any_depth_in_order_of_their_paths(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     files = {name: noise(i) for i, name in enumerate(["z.png", "a.PNG", "b/c/d/e.tif", "b/c.jpg", "b.bmp"])}
     hidden = {".a.png": b"", "._z.png": b"", ".git/a.png": b"", "__MACOSX/a.png": b""}
     data = open_data(str(write(tmp_path, {**files, **hidden, "b/notes.txt": b"", "README": b""})))
@@ -31,6 +31,7 @@ def test_finds_pictures_at_any_depth_in_order_of_their_paths(tmp_path: Path) -> 
     assert data.found["ignored"] == {".txt": 1, "README": 1}
     assert data.found["modes"] == {"RGB": 5}
     assert data.found["sizes"] == {"5x6": 5}
+    assert capfd.readouterr() == ("", "")  # no bar where there is no terminal
 
 
 def test_follows_links_once_and_opens_no_pipe(tmp_path: Path) -> None:
@@ -181,6 +182,7 @@ def test_all_modes_live_in_one_folder(tmp_path: Path) -> None:
         ("s/test/a.png s/train/b.png", {"train": [1], "test": [0]}, [None, None]),
         ("test/x/a.png train/x/b.png train/y/c.png", {"train": [1, 2], "test": [0]}, ["x", "x", "y"]),
         ("train/x/a.png train/y/b.png", {"train": [0, 1]}, ["x", "y"]),
+        ("test/x/a.png train/x/b.png", {"train": [1], "test": [0]}, [None, None]),
         ("test/a.png", {"test": [0]}, [None]),
         ("other/a.png train/b.png", {"train": [0, 1]}, ["other", "train"]),
         ("train/a.png val/b.png validation/c.png", {"train": [0], "val": [1], "validation": [2]}, [None] * 3),

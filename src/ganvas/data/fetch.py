@@ -59,6 +59,8 @@ def _download(download: Download, folder: Path, checksum: str | None) -> None:
     try:
         pooch.retrieve(download.url, checksum, download.file, folder, downloader=downloader)
     except requests.RequestException as error:
+        if error.response is not None:
+            error.response.close()  # pooch leaves it open
         raise DataError(
             f"{download.url} could not be fetched ({_reason(error)}): check the network, or get the file elsewhere and "
             f"put it at {folder / download.file}."

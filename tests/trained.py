@@ -19,7 +19,7 @@ SETTINGS = {
 
 
 class Trained:
-    """Runs of six steps by the name of their system. They are for reading; `copy` gives one to change."""
+    """Runs of six steps by the name of their system, for use and measuring; `copy` gives one to change."""
 
     def __init__(self, base: Path) -> None:
         self._base = base
@@ -33,5 +33,5 @@ class Trained:
         return folder
 
     def copy(self, system: str, to: Path) -> Path:
-        """A copy of the run, at ``to``."""
-        return Path(shutil.copytree(self(system), to))
+        """A copy of the run, at ``to``, without what was measured of it."""
+        return Path(shutil.copytree(self(system), to, ignore=shutil.ignore_patterns("metrics.jsonl")))

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from ganvas import comparison
+from ganvas.cli import run as command
+from ganvas.comparison import compare
+from ganvas.errors import DataError, MissingWeights, UsageError
+from trained import Trained
+
+Pixels = NDArray[np.uint8]
+
+
+def noise(*shape: int, seed: int = 0) -> Pixels:
+    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+
+
+def folder(path: Path, **pictures: Pixels) -> str:
+    """A folder of pictures; ``__`` in a name is a slash, ``_`` a dot."""
+    for name, pixels in pictures.items():
+        file = path / name.replace("__", "/").replace("_", ".")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(file)
+    return str(path)
+
+
+def arrays(path: Path, images: Pixels) -> str:
+    np.savez(path, images=images)
+    return str(path)
+
+
+def mse(*pairs: tuple[Pixels, Pixels]) -> float:
+    return float(np.mean([np.mean(((x.astype(float) - y) / 127.5) ** 2) for x, y in pairs]))
+
+
+# ---- pairs -----------------------------------------------------------------------------------------------------------
+def test_identical_sets_have_no_distance_and_an_infinite_psnr(tmp_path: Path) -> None:
+    one = folder(tmp_path / "one", a_png=noise(20, 30, 3), b_png=noise(20, 30, 3, seed=1))
+    figures = compare(one, one, metrics=["mse", "psnr", "ssim"], device="cpu")
+    assert figures["mse"].value == 0
+    assert figures["psnr"].value == float("inf")
+    assert figures["psnr"].to_json()["value"] is None
+    assert figures["ssim"].value == pytest.approx(1)
+
+
+def test_pictures_pair_by_name_whatever_their_suffix_and_folder(tmp_path: Path) -> None:
+    a, b, c = (noise(12, 14, 3, seed=seed) for seed in range(3))
+    x, y, z = (noise(12, 14, 3, seed=seed) for seed in range(3, 6))
+    one = folder(tmp_path / "one", cats__a_png=a, b_bmp=b, **{"cats__a-b_png": c})
+    two = folder(tmp_path / "two", cats__a_bmp=x, b_png=y, **{"cats__a-b_bmp": z})
+    figure = compare(one, two, metrics=["mse"], device="cpu")["mse"]
+    assert figure.value == pytest.approx(mse((a, x), (b, y), (c, z)))
+    assert figure.recipe["pairs"] == "by name"
+    assert figure.n == 3
+
+
+def test_pictures_that_differ_in_their_suffix_alone_pair_by_their_whole_name(tmp_path: Path) -> None:
+    one = folder(tmp_path / "one", a_png=noise(12, 12, 3), a_bmp=noise(12, 12, 3, seed=1))
+    assert compare(one, one, metrics=["mse"], device="cpu")["mse"].value == 0
+    two = folder(tmp_path / "two", a_png=noise(12, 12, 3), a_tif=noise(12, 12, 3, seed=1))
+    with pytest.raises(DataError, match="do not pair by name: a name stands for several pictures"):
+        compare(one, two, metrics=["mse"], device="cpu")
+
+
+def test_a_partner_that_is_missing_is_named(tmp_path: Path) -> None:
+    one = folder(tmp_path / "one", a_png=noise(12, 12, 3), cats__b_png=noise(12, 12, 3))
+    two = folder(tmp_path / "two", a_png=noise(12, 12, 3))
+    with pytest.raises(DataError, match=r"one \(2 images\) and .*two \(1\) do not pair by name: cats/b has no partner"):
+        compare(one, two, metrics=["mse"], device="cpu")
+    three = folder(tmp_path / "three", a_png=noise(12, 12, 3), c_png=noise(12, 12, 3))
+    with pytest.raises(DataError, match="c has no partner, nor have 1 more"):
+        compare(one, three, metrics=["mse"], device="cpu")
+
+
+def test_arrays_pair_by_order_with_as_many_of_anything(tmp_path: Path) -> None:
+    images, others = noise(3, 12, 12, 3), noise(3, 12, 12, 3, seed=1)
+    one, two = arrays(tmp_path / "one.npz", images), arrays(tmp_path / "two.npz", others)
+    expected = mse(*zip(images, others, strict=True))
+    assert compare(one, two, metrics=["mse"], device="cpu")["mse"].value == pytest.approx(expected)
+    three = folder(tmp_path / "three", **{f"{name}_png": pixels for name, pixels in zip("xyz", others, strict=True)})
+    figure = compare(one, three, metrics=["mse"], device="cpu")["mse"]
+    assert figure.value == pytest.approx(expected)
+    assert figure.recipe["pairs"] == "by order"
+    with pytest.raises(DataError, match="do not pair"):
+        compare(one, arrays(tmp_path / "four.npz", images[:2]), metrics=["mse"], device="cpu")
+
+
+def test_files_that_are_numbered_are_no_arrays(tmp_path: Path) -> None:
+    one = folder(tmp_path / "one", **{"1_png": noise(12, 12, 3), "2_png": noise(12, 12, 3)})
+    two = folder(tmp_path / "two", **{"3_png": noise(12, 12, 3), "4_png": noise(12, 12, 3)})
+    with pytest.raises(DataError, match="1 has no partner"):
+        compare(one, two, metrics=["mse"], device="cpu")
+
+
+def test_fewer_pairs_are_the_same_rows_of_both(tmp_path: Path) -> None:
+    images = noise(9, 12, 12, 3)
+    one, two = arrays(tmp_path / "one.npz", images), arrays(tmp_path / "two.npz", images)
+    figure = compare(one, two, metrics=["mse"], n=4, seed=5, device="cpu")["mse"]
+    assert (figure.value, figure.n) == (0, 4)
+
+
+# ---- preparation -----------------------------------------------------------------------------------------------------
+def test_large_pictures_keep_their_own_size(tmp_path: Path) -> None:
+    """Shrunk, these two would be the same grey."""
+    board = (np.indices((280, 300)).sum(0) % 2 * 255).astype(np.uint8)[..., None].repeat(3, 2)
+    one, two = folder(tmp_path / "one", a_png=board), folder(tmp_path / "two", a_png=255 - board)
+    assert compare(one, two, metrics=["mse"], device="cpu")["mse"].value == pytest.approx(4)
+
+
+def test_sets_of_different_sizes_or_channels_are_told_to_meet(tmp_path: Path) -> None:
+    one = folder(tmp_path / "one", a_png=noise(20, 30, 3))
+    two = folder(tmp_path / "two", a_png=noise(20, 20, 3))
+    with pytest.raises(DataError, match=r"one has images of 30x20 in 3 channels, .*two of 20x20 in 3: bring both to"):
+        compare(one, two, metrics=["mse"], device="cpu")
+    assert compare(f"{one}?size=16", f"{two}?size=16", metrics=["mse"], device="cpu")["mse"].value > 0
+    with pytest.raises(DataError, match=r"in 3 channels, .* in 1"):
+        compare(one, f"{one}?channels=grey", metrics=["mse"], device="cpu")
+
+
+def test_modes_of_pictures_may_be_mixed(tmp_path: Path) -> None:
+    pixels = noise(12, 12)
+    plain = folder(tmp_path / "plain", a_png=pixels, b_png=pixels, c_png=pixels)
+    (tmp_path / "mixed").mkdir()
+    picture = Image.fromarray(pixels)
+    for name, mode in (("a", "RGBA"), ("b", "RGB"), ("c", "LA")):
+        picture.convert(mode).save(tmp_path / "mixed" / f"{name}.png")
+    assert compare(plain, tmp_path / "mixed", metrics=["mse"], device="cpu")["mse"].value == 0
+
+
+@pytest.mark.parametrize(("a", "b"), [("mixture:ring8", "digits"), ("digits", "mixture:ring8")])
+def test_points_are_no_images(a: str, b: str) -> None:
+    with pytest.raises(UsageError, match="mixture:ring8 has no images to compare"):
+        compare(a, b, metrics=["mse"])
+
+
+# ---- runs and distances ----------------------------------------------------------------------------------------------
+def test_a_run_stands_for_its_samples_on_either_side(trained: Trained, tmp_path: Path) -> None:
+    saved = tmp_path / "samples"
+    assert command(["sample", str(trained("dcgan")), "-n", "60", "--seed", "3", "--out", str(saved)]) == 0
+    arguments: dict[str, Any] = {"metrics": ["fd-digits"], "n": 60, "seed": 3, "device": "cpu"}
+    figure = compare(trained("dcgan"), "digits", **arguments)["fd-digits"]
+    expected = compare(saved, "digits?channels=rgb", **arguments)["fd-digits"]
+    assert figure.value == pytest.approx(expected.value, rel=1e-3)
+    assert compare("digits", trained("dcgan"), **arguments)["fd-digits"].value == pytest.approx(figure.value, rel=1e-6)
+    assert figure.recipe["a"] == f"samples of {trained('dcgan')}, seed 3"
+    assert figure.recipe["images"] == [60, 60]
+
+
+def test_a_run_beside_itself_is_measured_on_other_samples(trained: Trained) -> None:
+    run = trained("vae")
+    figure = compare(run, run, metrics=["fd-digits"], n=40, device="cpu")["fd-digits"]
+    assert figure.value > 1e-3
+    assert (figure.recipe["a"], figure.recipe["b"]) == (f"samples of {run}, seed 0", f"samples of {run}, seed 1")
+    with pytest.raises(UsageError, match="Samples have no partners to be compared with, as mse, ssim would"):
+        compare(run, "digits", metrics=["mse", "ssim"])
+
+
+def test_missing_weights_leave_the_other_metrics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = folder(tmp_path / "one", a_png=noise(20, 30, 3), b_png=noise(20, 30, 3, seed=1))
+    assert list(compare(one, one, metrics=["lpips-alex", "mse", "fd-alex"], device="cpu")) == ["mse"]
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(" left out: ")[0] for line in lines] == ["lpips-alex", "fd-alex"]
+    with pytest.raises(MissingWeights, match=r"^alexnet"):
+        compare(one, one, device="cpu")
+    assert capsys.readouterr().err.startswith("fd-squeeze left out: ")
+
+
+def test_real_weights_tell_a_set_from_another_and_not_from_itself(
+    shared: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GANVAS_WEIGHTS", str(shared / "weights"))
+    a, b = "photos?limit=48&size=32", "photos?limit=48&size=32&split=test"
+    itself, other = compare(a, a, device="cpu"), compare(a, b, device="cpu")
+    monkeypatch.setattr(comparison, "BATCH", 5)
+    monkeypatch.setenv("GANVAS_CACHE", str(cache / "another"))
+    again = compare(a, b, device="cpu")
+    for name in ("fd-alex", "fd-squeeze"):
+        assert itself[name].value == pytest.approx(0, abs=1e-6 * other[name].value)
+        assert again[name].value == pytest.approx(other[name].value, rel=1e-4)
+        assert "do not span" in other[name].recipe["warning"]
+    pairs = compare(a, a, metrics=["lpips-alex", "lpips-squeeze"], n=4, device="cpu")
+    assert all(figure.value == pytest.approx(0, abs=1e-6) for figure in pairs.values())

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from PIL import Image
+
+import ganvas
+from ganvas import evaluation, games
+from ganvas.data import open_data
+from ganvas.errors import DataError, MissingWeights, UsageError
+from ganvas.evaluation import evaluate
+from ganvas.metrics import Modes, metric, subset
+from ganvas.run import Run
+from ganvas.training import plan
+from trained import Trained
+
+PAIRS = ["mse", "mae", "psnr", "ssim"]
+
+
+def untrained(folder: Path, system: str, data: str, **leaves: Any) -> Run:
+    """A run with fresh weights as its checkpoint of step 1."""
+    config = plan(system, data=data, preset="tiny", device="cpu", out=folder, **leaves).config
+    run = Run.create(folder, config)
+    state = run.build_game().state_dict()
+    run.save(1, weights=state, average=state, state={})
+    return run
+
+
+# ---- which figures there are -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("system", "names", "missing"),
+    [
+        ("avae", [*PAIRS, "fd-digits"], ["lpips-alex", "lpips-squeeze", "fd-alex", "fd-squeeze"]),
+        ("vae", [*PAIRS, "fd-digits", "elbo"], ["lpips-alex", "lpips-squeeze", "fd-alex", "fd-squeeze"]),
+        ("autoencoder", PAIRS, ["lpips-alex", "lpips-squeeze"]),
+        ("dcgan", ["fd-digits"], ["fd-alex", "fd-squeeze"]),
+        ("gan", ["modes"], []),
+    ],
+)
+def test_a_run_has_the_figures_of_its_verbs_and_what_is_missing_takes_a_line(
+    trained: Trained, capsys: pytest.CaptureFixture[str], system: str, names: list[str], missing: list[str]
+) -> None:
+    figures = evaluate(trained(system), n=40, device="cpu")
+    assert list(figures) == names
+    lines = [line for line in capsys.readouterr().err.splitlines() if " left out: " in line]
+    assert [line.split(" left out: ")[0] for line in lines] == missing
+    for line in lines:
+        assert "is not at hand: run `ganvas fetch " in line
+        assert "or get https://" in line
+        assert " and put it as " in line
+    assert all(figure.n == 40 for figure in figures.values())
+    assert all(figure.recipe["run"] == str(trained(system)) for figure in figures.values())
+
+
+def test_figures_are_recorded_in_the_run_with_the_step_that_they_are_of(trained: Trained, tmp_path: Path) -> None:
+    folder = trained.copy("autoencoder", tmp_path / "run")
+    first = evaluate(folder, metrics=["mse", "psnr"], n=8, device="cpu")
+    second = evaluate(Run.open(folder), metrics=["mse"], n=9, device="cpu")
+    rows = [msgspec.json.decode(line) for line in (folder / "metrics.jsonl").read_bytes().splitlines()]
+    assert [row["step"] for row in rows] == [6, 6]
+    assert rows[0]["metrics"] == msgspec.json.decode(
+        msgspec.json.encode({name: figure.to_json() for name, figure in first.items()})
+    )
+    assert Run.open(folder).info()["metrics"]["mse"]["value"] == second["mse"].value
+
+
+def test_what_was_measured_is_not_lost_where_it_cannot_be_recorded(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = trained.copy("autoencoder", tmp_path / "run")
+    (folder / "metrics.jsonl").mkdir()
+    assert evaluate(folder, metrics=["mse"], n=8, device="cpu")["mse"].value > 0
+    assert "note: not recorded: " in capsys.readouterr().err
+
+
+def test_a_metric_that_cannot_be_had_alone_is_an_error_and_said_once(
+    trained: Trained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(MissingWeights, match=r"^alexnet .* is not at hand"):
+        evaluate(trained("avae"), metrics=["fd-alex"], n=8)
+    assert capsys.readouterr().err == ""
+    with pytest.raises(MissingWeights, match=r"^alexnet .* is not at hand"):
+        evaluate(trained("avae"), metrics=["fd-alex", "fd-squeeze"], n=8)
+    assert capsys.readouterr().err.startswith("fd-squeeze left out: ")
+
+
+def test_images_that_a_metric_cannot_take_are_said_and_the_others_measured(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A distance of sets needs two images, the pairs one."""
+    Image.fromarray(np.full((32, 32), 99, np.uint8)).save(tmp_path / "a.png")
+    data = str(tmp_path / "a.png")
+    figures = evaluate(trained("avae"), data=data, metrics=["mse", "fd-digits", "psnr"], device="cpu")
+    assert list(figures) == ["mse", "psnr"]
+    assert figures["mse"].std is None
+    assert "fd-digits left out: fd-digits needs at least 2 images" in capsys.readouterr().err
+    with pytest.raises(DataError, match="at least 2 images"):
+        evaluate(trained("avae"), data=data, metrics=["fd-digits"], device="cpu")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [({"metrics": ["msee"]}, "no metric 'msee': did you mean 'mse'"), ({"metrics": []}, "at least one metric of mse, "),
+     ({"metrics": ["elbo"]}, r"\(avae on .*\) has no elbo"), ({"metrics": ["modes"]}, "has no modes"),
+     ({"n": 1}, "-n must be at least 2, not 1"), ({"data": "photos?size=64"}, "takes grey images of 32x32")],
+)  # fmt: skip
+def test_what_cannot_be_measured_is_refused(trained: Trained, arguments: dict[str, Any], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        evaluate(trained("avae"), **arguments)
+
+
+# ---- what they are of ------------------------------------------------------------------------------------------------
+def test_reconstructions_are_of_the_test_split_and_equal_a_derivation_by_hand(trained: Trained) -> None:
+    game: Any = ganvas.load(trained("avae"))
+    data = open_data("digits?limit=96&split=test")
+    rows = subset(30, len(data), seed=3)
+    x = data.tensors(rows)["image"]
+    y = game.reconstruct(x, seed=3)
+    figures = evaluate(trained("avae"), metrics=["mse", "mae"], n=30, seed=3, device="cpu")
+    assert figures["mse"].value == pytest.approx((x - y).double().square().mean().item(), rel=1e-6)
+    assert figures["mae"].value == pytest.approx((x - y).double().abs().mean().item(), rel=1e-6)
+    assert figures["mse"].recipe["split"] == "test"
+    assert figures["mse"].recipe["rows"] == "30 of 96"
+
+
+def test_samples_are_measured_against_the_training_split(trained: Trained) -> None:
+    game: Any = ganvas.load(trained("dcgan"))
+    tool: Any = metric("fd-digits")
+    data = open_data("digits?limit=96")
+    real = tool.moments([data.tensors(subset(50, 96, seed=2))["image"]])
+    expected = tool.distance(real, tool.moments([game.sample(50, seed=2)]))
+    figure = evaluate(trained("dcgan"), metrics=["fd-digits"], n=50, seed=2, device="cpu")["fd-digits"]
+    assert figure.value == pytest.approx(expected.value, rel=1e-4)
+    assert figure.recipe["split"] == "train"
+    assert figure.recipe["images"] == [50, 50]
+
+
+def test_the_bound_is_the_mean_over_images_with_its_parts(trained: Trained) -> None:
+    game: Any = ganvas.load(trained("vae"))
+    batch = open_data("digits?limit=96&split=test").tensors(subset(20, 96, seed=1))
+    parts = game.elbo(batch["image"], seed=1, label=batch["label"])
+    figure = evaluate(trained("vae"), metrics=["elbo"], n=20, seed=1, device="cpu")["elbo"]
+    assert figure.value == pytest.approx(parts["elbo"].double().mean().item(), rel=1e-5)
+    assert figure.std == pytest.approx(parts["elbo"].double().std().item(), rel=1e-3)
+    assert figure.parts["kl"] == pytest.approx(parts["kl"].double().mean().item(), rel=1e-4)
+    assert figure.parts["bits_per_dim"] == pytest.approx(
+        -figure.value / (1024 * math.log(2)) + math.log2(127.5), rel=1e-5
+    )
+
+
+def test_points_are_measured_against_their_mixture(trained: Trained) -> None:
+    game: Any = ganvas.load(trained("gan"))
+    for data in ("mixture:ring8", "mixture:grid25"):
+        expected = Modes().figure(game.sample(300, seed=4), data.partition(":")[2])
+        figure = evaluate(trained("gan"), data=data, n=300, seed=4, device="cpu")["modes"]
+        assert (figure.value, figure.parts) == (expected.value, expected.parts)
+    assert evaluate(trained("gan"), device="cpu")["modes"].n == 2500
+
+
+def test_figures_do_not_depend_on_the_batch_size(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [*PAIRS, "fd-digits", "elbo"]
+    whole = evaluate(trained("vae"), metrics=names, n=60, device="cpu")
+    monkeypatch.setattr(evaluation, "BATCH", 7)
+    for name, figure in evaluate(trained("vae"), metrics=names, n=60, device="cpu").items():
+        assert figure.value == pytest.approx(whole[name].value, rel=1e-4), name
+        assert figure.n == whole[name].n
+
+
+def test_other_data_is_prepared_to_the_size_of_the_run(trained: Trained, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 70, 50, 3), np.uint8)
+    for i, picture in enumerate(pixels):
+        Image.fromarray(picture).save(tmp_path / f"{i}.png")
+    figure = evaluate(trained("avae"), data=str(tmp_path), metrics=["mse"], device="cpu")["mse"]
+    x = open_data(f"{tmp_path}?size=32&channels=grey").tensors(np.arange(3))["image"]
+    game: Any = ganvas.load(trained("avae"))
+    assert figure.n == 3
+    assert figure.value == pytest.approx((x - game.reconstruct(x, seed=0)).double().square().mean().item(), rel=1e-6)
+
+
+def test_samples_of_a_conditional_run_need_no_classes_beside_them(tmp_path: Path) -> None:
+    run = untrained(tmp_path / "run", "dcgan", "digits?limit=30", conditional=True)
+    game: Any = run.load_game()
+    np.savez(tmp_path / "a.npz", images=((game.sample(20) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy())
+    figure = evaluate(run, data=str(tmp_path / "a.npz"), metrics=["fd-digits"], device="cpu")["fd-digits"]
+    assert figure.value == pytest.approx(0, abs=1e-3)  # these very samples
+    assert figure.recipe["classes"] == "sample i of class i modulo the number of classes"
+
+
+def test_every_system_has_a_figure(tmp_path: Path) -> None:
+    for name, system in games.systems().items():
+        run = untrained(tmp_path / name, name, "digits?limit=20")
+        named = ["mse"] if "reconstruct" in system.verbs else ["fd-digits"]
+        assert list(evaluate(run, metrics=named, n=10, device="cpu")) == named

@@ -87,7 +87,8 @@ def _run(words: list[str], json: bool) -> int:
         answer = call(function, words[1:], prog=prog)
     except SystemExit:  # --help, printed
         return 0
-    _print({"command": name, "version": ganvas.__version__, **answer.fields} if json else answer.shown)
+    if os.environ.get("RANK", "0") == "0":  # under torchrun every rank comes here, and one speaks
+        _print({"command": name, "version": ganvas.__version__, **answer.fields} if json else answer.shown)
     return 0
 
 

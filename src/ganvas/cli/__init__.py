@@ -30,7 +30,7 @@ BUG = 1
 def main() -> None:
     """The entry point: runs the command in ``sys.argv`` and exits with its code."""
     if sys.stdout is None:  # closed by whoever started us
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the rest of our life
+        sys.stdout = open(os.devnull, "w", errors="ignore")  # noqa: SIM115 - for the rest of our life
     elif isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be text, nor a terminal know every letter
         utf8 = sys.stdout.encoding.lower() == "utf-8"
         sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")

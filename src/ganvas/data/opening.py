@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from ganvas.console import note
 from ganvas.data import archives, arrays, cifar, embedded, folders
 from ganvas.data.building import build, tolerate
 from ganvas.data.dataset import Dataset
@@ -44,6 +45,8 @@ def find(spec: Spec) -> Source:
     if spec.kind == "mixture":
         return embedded.points(spec.source)
     if spec.source in SETS:
+        if Path(spec.source).exists():
+            note(f"note: {spec.source} is read as the set of that name; write {spec.source}/ for what lies here.")
         return SETS[spec.source](spec)
     try:
         return _at(Path(spec.source).expanduser())

@@ -1,0 +1,103 @@
+"""The command line as a process of its own: what it imports, how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import folders
+
+GANVAS = [sys.executable, "-m", "ganvas"]
+HEAVY = ("torch", "matplotlib", "sklearn", "skimage", "jinja2", "numpy")
+
+
+def modules(here: Path, *words: str) -> list[str]:
+    """The heavy packages that a command imports."""
+    program = f"""
+import sys
+from ganvas.cli import run
+code = run({list(words)})
+print("heavy:", *[name for name in {HEAVY} if name in sys.modules], "code:", code, file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=here)
+    assert done.stdout
+    last = done.stderr.splitlines()[-1].split()
+    assert last[0] == "heavy:"
+    assert last[-2:] == ["code:", "0"]
+    return last[1:-2]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["--version"], ["sample", "--help"], ["fetch", "--help"], ["info", "run"], ["info", "run", "--json"],
+     ["runs", "."], ["runs", ".", "--json"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_what_needs_no_torch_does_not_wait_for_it(here: Path, words: list[str]) -> None:
+    folders.build(here / "run", 10).record(10, {"mse": folders.figure(0.5)})
+    assert modules(here, *words) == []
+
+
+@pytest.mark.parametrize("words", [["--help"], ["runs", "."], ["info", "run", "--json"]], ids=" ".join)
+def test_a_reader_that_has_gone_ends_a_command_quietly(here: Path, words: list[str]) -> None:
+    """As in ``ganvas runs | head -0``."""
+    folders.build(here / "run", 10)
+    process = subprocess.Popen([*GANVAS, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=here)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait() == 128 + signal.SIGPIPE
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_an_interrupt_ends_a_command_with_130_and_no_traceback(here: Path) -> None:
+    """While it waits for the bytes of its data, from a pipe that nobody writes to."""
+    os.mkfifo(here / "slow.npy")
+    process = subprocess.Popen(
+        [*GANVAS, "data", "slow.npy"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=here
+    )
+    writer = -1
+    while writer < 0:
+        assert process.poll() is None
+        try:
+            writer = os.open(here / "slow.npy", os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # not yet open for reading
+            time.sleep(0.02)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    os.close(writer)
+    assert process.returncode == 130
+    assert (out, err) == ("", "ganvas: interrupted\n")
+    assert [path.name for path in here.iterdir()] == ["slow.npy"]
+
+
+def test_debug_shows_where_a_mistake_was_noticed_and_nothing_else_does(here: Path) -> None:
+    quiet, loud = (
+        subprocess.run([*GANVAS, "info", "nowhere", *more], capture_output=True, text=True, check=False, cwd=here)
+        for more in ([], ["--debug"])
+    )
+    assert (quiet.returncode, loud.returncode) == (2, 2)
+    assert quiet.stderr == "ganvas: nowhere is not a run folder: it has no config.json.\n"
+    assert "Traceback" in loud.stderr
+    assert loud.stderr.endswith(quiet.stderr)
+
+
+def test_any_terminal_can_be_written_to(here: Path) -> None:
+    """One that knows ASCII alone, and none at all."""
+    folders.build(here / "grün\udcff", 10)
+    ascii_only = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([*GANVAS, "runs", "."], capture_output=True, check=True, cwd=here, env=ascii_only)
+    assert rb"gr\xfcn\udcff" in done.stdout
+    done = subprocess.run([*GANVAS, "runs", "."], capture_output=True, check=True, cwd=here)
+    assert "grün".encode() + b"\xff" in done.stdout
+    closed = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *GANVAS, "runs", "."], check=False, cwd=here)
+    assert closed.returncode == 0

@@ -47,8 +47,8 @@ def traverse(
 ) -> tuple[Tensor, list[int]]:
     """Images [dims, 11, C, H, W] along the dimensions of a code [Z] that change the picture most, and which these are.
 
-    A row goes from -3 to 3, standard deviations of the prior, through one dimension of the code; the others stay. A
-    dimension's change is the mean squared difference between the pictures at its two ends.
+    A row goes from -3 to 3 (standard deviations of the prior, where there is one) through one dimension of the code;
+    the others stay. A dimension's change is the mean squared difference between the pictures at its two ends.
     """
     ends = torch.stack([_set(code, dim, end) for dim in range(len(code)) for end in (-REACH, REACH)])
     pictures = _pictures(game, ends, seed, label)

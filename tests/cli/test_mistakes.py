@@ -174,6 +174,41 @@ def test_what_a_run_cannot_do_is_said(
     assert says in refused(*(str(trained(system)) if word == "RUN" else word for word in words.split()))
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("sample RUN --out photo.png/a.png", "photo.png/a.png cannot be written: "),
+        ("sample RUN --out photo.png/a", "photo.png/a cannot be written: Not a directory; choose another --out"),
+        ("encode RUN digits?limit=9 --out photo.png/a.npz", "photo.png/a.npz cannot be written: "),
+        ("interpolate RUN --out photo.png/a.gif", "photo.png/a.gif cannot be written: "),
+        ("traverse RUN --out photo.png/a.png", "photo.png/a.png cannot be written: "),
+        ("data digits?limit=9 --out photo.png/a.png", "photo.png/a.png cannot be written: "),
+        ("train autoencoder --data digits?limit=9 --out photo.png/run", "photo.png/run cannot be written: "),
+        ("train autoencoder --data digits?limit=9 --out full", "full is not empty and holds no run"),
+        ("sample RUN --out full", "full is a folder with something in it: choose a new one for --out"),
+        ("reconstruct RUN digits?limit=9 --out full", "full is a folder with something in it"),
+        ("sample RUN --out full.png", "full.png is a folder: choose another name for --out"),
+        ("sample RUN --out a.bmp", "a.bmp is not what this can write: a sheet .png, arrays .npz, a folder"),
+        ("sample RUN --out a.gif", "a.gif is not what this can write: a sheet .png, arrays .npz, a folder"),
+        ("encode RUN digits?limit=9 --out a.png", "a.png is not what this can write: arrays .npz"),
+        ("interpolate RUN --out a", "a is not what this can write: a sheet .png, a film .gif"),
+        ("traverse RUN --out a.npz", "a.npz is not what this can write: a sheet .png"),
+        (f"sample RUN --out {LONG}", "File name too long"),
+    ],
+)
+def test_what_cannot_be_written_is_said_and_what_is_in_the_way_stays(
+    refused: Refusal, trained: Trained, here: Path, words: str, says: str
+) -> None:
+    Image.fromarray(np.zeros((32, 32), np.uint8)).save(here / "photo.png")
+    for folder in ("full", "full.png"):
+        (here / folder).mkdir()
+        (here / folder / "thesis.txt").write_text("dear")
+    before = (here / "photo.png").read_bytes()
+    assert says in refused(*(str(trained("avae")) if word == "RUN" else word for word in words.split()))
+    assert (here / "photo.png").read_bytes() == before
+    assert (here / "full" / "thesis.txt").read_text() == "dear"
+
+
 @pytest.mark.parametrize("command", ["sample FOLDER --out a.png", "info FOLDER", "evaluate FOLDER", "report FOLDER"])
 def test_a_folder_that_is_no_run_is_said_to_be_none(refused: Refusal, here: Path, command: str) -> None:
     (here / "photos").mkdir()

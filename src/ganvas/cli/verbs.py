@@ -213,11 +213,11 @@ def traverse(
     class_: Annotated[Class, default("the first")] = None,
     device: Device = "auto",
 ) -> Answer:
-    """Move one latent dimension at a time, from -3 to 3 standard deviations: a sheet, a row a dimension.
+    """Move one latent dimension at a time, from -3 to 3 (standard deviations of the prior, where there is one).
 
     Args:
         run: The run folder.
-        out: A sheet (.png).
+        out: A sheet (.png), a row a dimension.
         image: The picture to start from.
         seed: Of that sample.
         dims: How many dimensions, those that change the picture most.

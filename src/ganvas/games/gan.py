@@ -49,7 +49,7 @@ class Config:
 
 
 PRESETS: Presets = {
-    "small":      {"lr_generator": 1e-3, "lr_critic": 1e-3, "lr_end": 0.02, "ema": 0.999,
+    "small":      {"lr_generator": 1e-3, "lr_critic": 1e-3, "beta1": 0.0, "lr_end": 0.02, "ema": 0.999,
                    "steps": 5_000, "batch_size": 128},
     "paper":      {"nets": "mlp", "width": 1_200, "latent": 100,
                    "steps": 100_000, "batch_size": 100},

@@ -123,6 +123,14 @@ def test_sets_of_different_sizes_or_channels_are_told_to_meet(tmp_path: Path) ->
         compare(one, f"{one}?channels=grey", metrics=["mse"], device="cpu")
 
 
+def test_sets_meet_where_a_metric_looks_at_them(tmp_path: Path) -> None:
+    """Small pictures all grow to one size, whatever theirs."""
+    one = folder(tmp_path / "one", a_png=noise(20, 30, 3), b_png=noise(20, 30, 3))
+    two = folder(tmp_path / "two", a_png=noise(28, 28, 3), b_png=noise(28, 28, 3))
+    assert compare(one, two, metrics=["fd-digits"], device="cpu")["fd-digits"].value > 0
+    assert compare(one, f"{one}?channels=grey", metrics=["fd-digits"], device="cpu")["fd-digits"].n == 2
+
+
 def test_modes_of_pictures_may_be_mixed(tmp_path: Path) -> None:
     pixels = noise(12, 12)
     plain = folder(tmp_path / "plain", a_png=pixels, b_png=pixels, c_png=pixels)

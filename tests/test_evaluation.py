@@ -15,8 +15,8 @@ from ganvas.data import open_data
 from ganvas.errors import DataError, MissingWeights, UsageError
 from ganvas.evaluation import evaluate
 from ganvas.metrics import Modes, metric, subset
+from ganvas.planning import plan
 from ganvas.run import Run
-from ganvas.training import plan
 from trained import Trained
 
 PAIRS = ["mse", "mae", "psnr", "ssim"]

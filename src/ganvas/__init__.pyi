@@ -6,6 +6,7 @@ from .data import open_data as open_data
 from .evaluation import evaluate as evaluate
 from .exploration import interpolate as interpolate
 from .exploration import traverse as traverse
+from .fetching import fetch as fetch
 from .games import systems as systems
 from .report import write_report as write_report
 from .run import Run as Run

@@ -67,9 +67,7 @@ def calibrate_run(run: Run | str | Path, *, n: int = 10_000, device: str = "auto
     if n < 1:
         raise UsageError(f"-n must be at least 1, not {n}.")
     with Run.locked(run.folder):
-        game = run.load_game(device=named_device(device))
-        checkpoint = run.latest(warn=lambda _: None)
-        assert checkpoint is not None  # load_game raises where there is none
+        game, checkpoint = run.loaded(device=named_device(device))
         c = run.config
         batches = Batches(fitting(run), c.batch_size, seed=c.seed, device=next(game.parameters()).device, flip=False)
         return run.save(

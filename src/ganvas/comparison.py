@@ -51,9 +51,10 @@ def compare(
     metrics: names (default: fd-alex and fd-squeeze); those of pairs need images that have a partner of the same name,
     or arrays of the same length. n: images a side (default: all; of two runs 10,000). seed: of samples and subsets.
 
-    Beside a run, images are prepared to its size; else those of a set that are all alike keep their size, which both
-    sets must share. Memory does not grow with the number of images. A metric that cannot be had is told in one line on
-    stderr and left out; when none is left its error is raised. Raises UsageError, DataError.
+    Beside a run, images are prepared to its size; else those of a set that are all alike keep their size. Pairs must
+    share their size and channels, sets the size at which a metric looks at them. Memory does not grow with the number
+    of images. A metric that cannot be had is told in one line on stderr and left out; when none is left its error is
+    raised. Raises UsageError, DataError.
     """
     check_n(n)
     wanted = checked(DEFAULT if metrics is None else metrics, [n for n in NAMES if COMPARES[n] != "mixture"])
@@ -66,12 +67,6 @@ def compare(
         _images(str(side), model, where) if run is None else _samples(run, own, where)
         for side, run, own in zip((a, b), runs, seeds, strict=True)
     ]
-    if sides[0].shape != sides[1].shape:
-        (c, h, w), (c2, h2, w2) = sides[0].shape, sides[1].shape
-        raise DataError(
-            f"{a} has images of {w}x{h} in {c} channels, {b} of {w2}x{h2} in {c2}: bring both to one size and mode "
-            "(?size=64&channels=rgb)."
-        )
     tools = Tools(wanted)
     figures: Figures = {}
     if pairs := tools.of(PairMetric):  # type: ignore[type-abstract]  # asked of, never called
@@ -134,6 +129,12 @@ def _pairs(sides: Sequence[_Side], tools: Tools, pairs: list[PairMetric], n: int
     one, two = (side.dataset for side in sides)
     if one is None or two is None:
         raise UsageError(f"Samples have no partners to be compared with, as {', '.join(p.name for p in pairs)} would.")
+    if sides[0].shape != sides[1].shape:
+        (c, h, w), (c2, h2, w2) = sides[0].shape, sides[1].shape
+        raise DataError(
+            f"{one.spec} has images of {w}x{h} in {c} channels, {two.spec} of {w2}x{h2} in {c2}: bring both to one "
+            "size and mode (?size=64&channels=rgb)."
+        )
     partner, how = _partners(one, two)
     rows = drawn(n or len(one), len(one), seed=seed)
     for x, y in zip(sides[0].read(rows), sides[1].read(partner[rows]), strict=True):

@@ -97,6 +97,7 @@ class Engine:
         self._averaged = self._copy()
         self._averages = self._pair()
         self._blends = {decay: torch.zeros((), device=self.device) for decay, _, _ in self._averages}
+        self._step = torch.zeros((), device=self.device)
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, float] = {}
         if compile:
@@ -168,6 +169,7 @@ class Engine:
         """
         if not all(module.training for module in self._modules):  # the average shares nets, and its verbs want them so
             self.game.train()
+        self._wind()
         rounds = self._open(batch, None)
         played: list[tuple[str, ...]] = []
         while True:
@@ -188,6 +190,21 @@ class Engine:
         self._average()
         self.clock = replace(self.clock, step=self.clock.step + 1)
         return played
+
+    def _wind(self) -> None:
+        """Puts the numbers of this round, learning rates and weights of averages, where it reads them on the device:
+        a captured graph would find them there."""
+        step = self.clock.step
+        self._step.fill_(step)
+        for purse in self.purses.values():
+            factor = purse.player.schedule(self.clock)
+            for group, rate in zip(purse.optimiser.param_groups, purse.rates, strict=True):
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(rate * factor)
+                else:
+                    group["lr"] = rate * factor
+        for decay, blend in self._blends.items():
+            blend.fill_(1 - min(decay, (1 + step) / (10 + step)))
 
     @torch.no_grad()
     def evaluate(self, batch: Batch, index: int) -> None:
@@ -252,32 +269,23 @@ class Engine:
             raise RuleError(f"no weight of {purse.name} is reached by its terms {list(move.terms)}")
 
     def _move(self, purse: _Purse, grads: Grads) -> None:
-        """Averages over ranks, logs the norm, clips, and steps at the learning rate of the clock."""
+        """Averages over ranks, logs the norm, clips, and steps."""
         player, optimiser = purse.player, purse.optimiser
         present = [g for g in grads if g is not None]
         parallel.average(present)
         norm = nn.utils.get_total_norm(present)
         self._log(f"{purse.name}/gradient_norm", norm, whole=True)
-        purse.broke = torch.where((purse.broke < 0) & ~norm.isfinite(), float(self.clock.step), purse.broke)
+        purse.broke.copy_(torch.where((purse.broke < 0) & ~norm.isfinite(), self._step, purse.broke))
         for p, g in zip(purse.weights, grads, strict=True):
             p.grad = g
         if player.clip is not None:
             nn.utils.clip_grads_with_norm_(purse.weights, player.clip, norm)
-        factor = player.schedule(self.clock)
-        for group, rate in zip(optimiser.param_groups, purse.rates, strict=True):
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate * factor)
-            else:
-                group["lr"] = rate * factor
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
 
     @torch.no_grad()
     def _average(self) -> None:
         """Once a round, whoever moved: a net that joins late, or moves five times, is averaged like any other."""
-        t = self.clock.step
-        for decay, blend in self._blends.items():
-            blend.fill_(1 - min(decay, (1 + t) / (10 + t)))
         for decay, net, twin in self._averages:
             mean: list[Tensor] = list(twin.parameters())
             live: list[Tensor] = list(net.parameters())

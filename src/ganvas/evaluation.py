@@ -56,8 +56,8 @@ def evaluate(
     check_n(n)
     wanted = None if metrics is None else checked(metrics, ALL)
     dataset = fitting(run, data, labelled="encode" in run.config.verbs)
-    names = _had(run, dataset, wanted)
-    game = run.load_game(device=named_device(device))
+    names = _chosen(run, dataset, wanted)
+    game, checkpoint = run.loaded(device=named_device(device))
     tools = Tools(names)
     figures: Figures = {}
     if modes := tools.of(Modes):
@@ -68,9 +68,8 @@ def evaluate(
     if sets := tools.of(FrechetDistance):
         figures |= _samples(game, dataset, tools, sets, n or MOST, seed)
     figures = {name: told(figures[name], run=str(run.folder)) for name in names if name in figures}
-    checkpoint = run.latest(warn=lambda _: None)
     try:
-        run.record(checkpoint.step if checkpoint else 0, {name: figure.to_json() for name, figure in figures.items()})
+        run.record(checkpoint.step, {name: figure.to_json() for name, figure in figures.items()})
     except RunError as error:  # someone else's run, perhaps: what was measured is not lost
         note(f"note: not recorded: {error}")
     return figures
@@ -121,24 +120,29 @@ def check_n(n: int | None) -> None:
         raise UsageError(f"-n must be at least 2, not {n}.")
 
 
-def _had(run: Run, dataset: Dataset, wanted: Sequence[str] | None) -> list[str]:
-    """The names of the metrics that the run's verbs and data have, or of those wanted. Raises UsageError."""
+def had(verbs: Sequence[str], dataset: Dataset) -> list[str]:
+    """The names of the metrics that these verbs have on this data."""
     vectors = "vector" in dataset.schema
-    had = [
+    return [
         name
         for name in ALL
-        if NEEDS[COMPARES.get(name, ELBO)] in run.config.verbs
+        if NEEDS[COMPARES.get(name, ELBO)] in verbs
         and (COMPARES.get(name) == "mixture") == vectors
         and (name != "modes" or dataset.mixture is not None)
     ]
+
+
+def _chosen(run: Run, dataset: Dataset, wanted: Sequence[str] | None) -> list[str]:
+    """The names of the metrics that the run's verbs and data have, or of those wanted. Raises UsageError."""
+    able = had(run.config.verbs, dataset)
     for name in wanted or []:
-        if name not in had:
+        if name not in able:
             raise UsageError(
-                f"{run.folder} ({run.config.system} on {dataset.spec}) has no {name}: {nearest(name, had)}."
+                f"{run.folder} ({run.config.system} on {dataset.spec}) has no {name}: {nearest(name, able)}."
             )
     if wanted is None:
         digits = parse(dataset.spec).source == "digits"
-        wanted = [name for name in had if name not in ON_REQUEST and (name != "fd-digits" or digits)]
+        wanted = [name for name in able if name not in ON_REQUEST and (name != "fd-digits" or digits)]
     if not wanted:
         raise UsageError(f"There is no metric for {run.config.system} on {dataset.spec}.")
     return list(wanted)

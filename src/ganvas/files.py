@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ganvas.errors import GanvasError, RunError
+
 
 def cache_folder() -> Path:
     """The folder of stores and fetched files: ``$GANVAS_CACHE``, else the user's cache folder."""
@@ -117,6 +119,15 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def writing(path: Path, advice: str = "free some space", error: type[GanvasError] = RunError) -> Iterator[None]:
+    """Puts what the system says when it refuses to write into one sentence, raised as ``error``."""
+    try:
+        yield
+    except OSError as refusal:
+        raise error(f"{path} cannot be written: {refusal.strerror or refusal}; {advice}.") from refusal
 
 
 def sha256(path: Path) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, TypeVar
 
@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from ganvas.errors import UsageError
-from ganvas.files import atomic, atomic_folder
+from ganvas.files import atomic, atomic_folder, writing
 from ganvas.ops.sheet import enlarged, grid, save_image, to_uint8
 
 SHEETS = (".png", ".jpg", ".jpeg", ".webp")
@@ -52,13 +52,9 @@ def kind_of(path: Path, *, among: Sequence[Kind] = ("sheet", "arrays", "folder")
     return kind
 
 
-@contextmanager
-def saving(path: Path) -> Iterator[None]:
+def saving(path: Path) -> AbstractContextManager[None]:
     """Puts what the system says when it refuses to write into one sentence."""
-    try:
-        yield
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror or error}; choose another --out.") from error
+    return writing(path, "choose another --out", UsageError)
 
 
 def watched(batches: Iterable[T], total: int, size: Callable[[T], int]) -> Iterator[T]:

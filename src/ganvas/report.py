@@ -13,8 +13,8 @@ from typing import Any
 
 from ganvas.console import clock
 from ganvas.curves import groups, number
-from ganvas.files import atomic
-from ganvas.run import Run, writing
+from ganvas.files import atomic, writing
+from ganvas.run import Run
 
 FRAMES = 8  # sheets of a kind that are shown: the first, the newest, and between them evenly
 NEWEST, EARLIER, THUMB = (400_000, 1280), (60_000, 640), (20_000, 104)  # most bytes to the bit; most pixels a side

@@ -27,13 +27,15 @@ import ganvas
 from ganvas.checkpoint import Checkpoint, verified, write
 from ganvas.console import note
 from ganvas.errors import Damaged, RunError, UsageError
-from ganvas.files import atomic, leftovers, remove
+from ganvas.files import atomic, leftovers, remove, writing
 from ganvas.settings import FORMAT, RunConfig, differences, origins
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ganvas.game import Game
+
+READS = 5  # tries to read a checkpoint that another process may be replacing
 
 __all__ = ["Checkpoint", "Run", "RunConfig", "differences", "load", "origins", "runs", "writing"]
 
@@ -287,20 +289,37 @@ class Run:
 
         Raises RunError when there is no checkpoint or it is of another architecture, Damaged when none is whole.
         """
+        return self.loaded(raw=raw, device=device, warn=warn)[0]
+
+    def loaded(
+        self, *, raw: bool = False, device: str = "cpu", warn: Callable[[str], None] = note
+    ) -> tuple[Game, Checkpoint]:
+        """`load_game`, and the checkpoint that it is of."""
         import torch
 
-        checkpoint = self.latest(warn)
-        if checkpoint is None:
-            raise RunError(f"{self.folder} has no checkpoint yet; train it first.")
+        checkpoint, tensors = self._newest(raw, warn)
         game = self.build_game()
         try:
-            game.load_state_dict(checkpoint.weights() if raw else checkpoint.average())
+            game.load_state_dict(tensors)
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
             raise RunError(f"{checkpoint.folder} does not fit {self.config.system}: {reason}") from error
         game.requires_grad_(False)
         # channels-last weights, as in training: the verbs' convolutions are faster so
-        return game.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return game.eval().to(device, memory_format=torch.channels_last), checkpoint  # type: ignore[call-overload]
+
+    def _newest(self, raw: bool, warn: Callable[[str], None]) -> tuple[Checkpoint, dict[str, Tensor]]:
+        """The newest whole checkpoint and its tensors. The process that trains may take a checkpoint away while it is
+        being read: then there is a newer one."""
+        for _ in range(READS):
+            checkpoint = self.latest(warn)
+            if checkpoint is None:
+                raise RunError(f"{self.folder} has no checkpoint yet; train it first.")
+            try:
+                return checkpoint, checkpoint.weights() if raw else checkpoint.average()
+            except FileNotFoundError:
+                continue
+        raise RunError(f"{self.folder} writes checkpoints faster than they can be read; try again.")
 
     def info(self) -> dict[str, Any]:
         """What there is to know without torch: steps, data, metrics, size on disk, verbs, the next command."""
@@ -364,15 +383,6 @@ def _claim(folder: Path) -> None:
         strange = not Run.exists(folder) and any(not file.name.startswith(".") for file in folder.iterdir())
     if strange:
         raise RunError(f"{folder} is not empty and holds no run; choose another --out.")
-
-
-@contextmanager
-def writing(path: Path, advice: str = "free some space") -> Iterator[None]:
-    """Puts what the system says when it refuses to write into one sentence."""
-    try:
-        yield
-    except OSError as error:
-        raise RunError(f"{path} cannot be written: {error.strerror or error}; {advice}.") from error
 
 
 def _step(folder: Path) -> int:

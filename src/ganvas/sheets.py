@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from ganvas.data import Dataset
+from ganvas.files import writing
 from ganvas.game import Game
 from ganvas.ops.plane import save_plane
 from ganvas.ops.sheet import save_sheet
-from ganvas.run import writing
 from ganvas.verbs import Reconstructs, Samples
 
 SAMPLES = 64

@@ -20,7 +20,7 @@ class Purpose(IntEnum):
     SPLIT = 8  # who is held out
     SOURCE = 9  # synthetic data and random crops
     SAMPLE = 10  # z of sample i, in verbs
-    POSTERIOR = 11  # what a reconstruction draws, in verbs (AVAE's xi)
+    POSTERIOR = 11  # what verbs draw beside z: AVAE's xi, and the one z an image of a bound
     METRIC = 12  # subsets that a metric draws
     CLASSIFIER = 13  # training of fd-digits' classifier
     DEQUANTISE = 14  # a grey level's width of noise, for likelihoods

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ganvas.errors import Damaged, MissingWeights, UsageError, nearest
-from ganvas.files import atomic, cache_folder, sha256
+from ganvas.files import atomic, cache_folder, sha256, writing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -126,12 +126,13 @@ def fetch(name: str, dest: Path | None = None, *, progress: bool | None = None) 
         except Damaged:
             path.unlink()
     import pooch
+    import requests
 
     bar = sys.stderr.isatty() if progress is None else progress
-    with atomic(path) as part:
+    with writing(path, "make room, or use another --dest", UsageError), atomic(path) as part:
         try:
             pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 20)(entry.url, str(part), None)
-        except OSError as error:  # what requests raises, and a full disk
+        except requests.RequestException as error:
             raise MissingWeights(
                 f"{entry.url} cannot be downloaded ({_reason(error)}): try again, or get it in another way and put it "
                 f"as {file} into {path.parent}."

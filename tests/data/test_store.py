@@ -185,6 +185,22 @@ def test_a_damaged_store_is_built_anew(damage: Callable[[Path], object], stores:
     assert [path for path in stores.iterdir() if path.is_dir()] == [folder]
 
 
+@pytest.mark.parametrize("file", ["train.x.bin", "train.name.bin", "train.name.offsets.bin"])
+def test_a_flipped_bit_is_found_where_it_is_looked_for(file: str, stores: Path) -> None:
+    work = Work()
+    obtain("address", work)
+    (folder,) = (path for path in stores.iterdir() if path.is_dir())
+    content = bytearray((folder / file).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / file).write_bytes(content)
+    obtain("address", work)
+    assert work.times == 1
+    assert values(obtain("address", work, verify=True)) == {7}
+    assert work.times == 2
+    obtain("address", work, verify=True)
+    assert work.times == 2
+
+
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, DataError, ZeroDivisionError])
 def test_an_interrupted_build_leaves_nothing(interruption: type[BaseException], stores: Path) -> None:
     def interrupted(store: Building) -> None:

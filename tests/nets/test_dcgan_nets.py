@@ -107,7 +107,7 @@ def test_initial_weights_are_the_papers() -> None:
 def promised(height: int, width: int) -> bool:
     """What the refusal says of the shorter side, and of both."""
     short, step = min(height, width), 4
-    while short >= 16 * step:
+    while short >= 32 * step:
         step *= 2
     return short >= 16 and height % step == 0 and width % step == 0
 
@@ -123,7 +123,7 @@ def test_the_sentence_of_a_refusal_is_true(height: int, width: int) -> None:
     """What it promises fits, and what it excludes is refused."""
     if promised(height, width):
         n = stages((3, height, width))
-        assert 4 <= min(height, width) >> n <= 15
+        assert 4 <= min(height, width) >> n <= 31
         assert (height >> n << n, width >> n << n) == (height, width)
         assert widths((3, height, width), 3) == [3, 6, 12, 24, 24, 24, 24, 24, 24][:n]
     else:

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from ganvas.cli.flags import Answer, default, describes, facts
-from ganvas.errors import UsageError, nearest
 
 
 def systems() -> Answer:
@@ -70,16 +69,9 @@ def fetch(
         name: The data set or the weights.
         dest: The folder to put it into.
     """
-    from ganvas import weights
-    from ganvas.data.fetch import SETS
-    from ganvas.data.fetch import fetch as fetch_set
+    from ganvas.fetching import fetch as download
 
-    if name in SETS:
-        path = fetch_set(name, dest)
-    elif name in weights.names():
-        path = weights.fetch(name, dest)
-    else:
-        raise UsageError(f"There is nothing called {name!r} to fetch: {nearest(name, [*SETS, *weights.names()])}.")
+    path = download(name, dest)
     return Answer({"name": name, "path": str(path)}, str(path))
 
 

@@ -132,7 +132,7 @@ def _spelt_out(words: Sequence[str], config: type[Any]) -> list[str]:
 def _train(system: str, training: Training, leaves: dict[str, Any]) -> Answer:
     import msgspec
 
-    from ganvas.training import plan
+    from ganvas.planning import plan
     from ganvas.training import train as go
 
     arguments = {f.name: getattr(training, f.name) for f in fields(training) if f.name not in ("minutes", "dry_run")}

@@ -60,7 +60,7 @@ def sample(
     if not points:
         save_images(out, batches(), n)
     else:
-        from ganvas.data import open_data
+        from ganvas.data import parse
         from ganvas.ops.plane import save_plane
 
         kind = kind_of(out, among=("sheet", "arrays"))
@@ -68,8 +68,9 @@ def sample(
         if kind == "arrays":
             save_arrays(out, vectors=vectors)
         else:
+            spec = parse(opened.config.data)
             with saving(out):
-                save_plane(vectors, out, mixture=open_data(opened.config.data).mixture)
+                save_plane(vectors, out, mixture=spec.source if spec.kind == "mixture" else None)
     return _written(opened, out, n=n, seed=seed)
 
 

@@ -21,18 +21,23 @@ SETS: dict[str, Callable[[Spec], Source]] = {
 }
 
 
-def open_data(spec: str, *, prefer: str | None = None, natural: bool = False) -> Dataset:
+def open_data(spec: str, *, prefer: str | None = None, natural: bool = False, verify: bool = False) -> Dataset:
     """Opens what a data spec names: reads it into the store on the first call, maps the store on later ones.
 
     prefer: the system that asks; where a layout fits several kinds, its kind is taken. (No layout read by this version
     does.) natural: pictures that are all alike keep their size however large they are, where the spec asks for none.
-    Raises UsageError for a spec that makes no sense, DataError for data that cannot be used.
+    verify: a store that is there is read whole to know that it is undamaged. Raises UsageError for a spec that makes no
+    sense, DataError for data that cannot be used.
     """
     asked = parse(spec)
     source = find(asked)
     preparation = [asked.size, asked.crop, asked.channels, asked.holdout, asked.limit, natural]
     try:
-        store = obtain([source.identity, preparation], lambda building: build(source, asked, building, natural=natural))
+        store = obtain(
+            [source.identity, preparation],
+            lambda building: build(source, asked, building, natural=natural),
+            verify=verify,
+        )
     except OSError as error:  # what was there a moment ago
         raise DataError(f"{error.filename or source.where} cannot be read: {error.strerror or error}.") from error
     bad = store.found["bad"]

@@ -154,10 +154,13 @@ def digest(value: Any) -> str:
 
 
 class Store:
-    """A finished store: ``columns`` by name, and what was ``found`` in the source. Raises OSError or ValueError if it
-    is damaged, as far as that shows cheaply: the manifest against its own digest, and the size of every file."""
+    """A finished store: ``columns`` by name, and what was ``found`` in the source.
 
-    def __init__(self, folder: Path) -> None:
+    Raises OSError or ValueError if it is damaged: the manifest against its own digest and the size of every file, which
+    is cheap, or with ``verify`` every byte.
+    """
+
+    def __init__(self, folder: Path, *, verify: bool = False) -> None:
         manifest = json.loads((folder / MANIFEST).read_text())
         if not isinstance(manifest, dict) or manifest.pop("sha256", None) != digest(manifest):
             raise ValueError(f"{folder / MANIFEST} is damaged")
@@ -171,6 +174,8 @@ class Store:
             for file, size in sizes.items():
                 if (folder / file).stat().st_size != size:
                     raise ValueError(f"{folder / file} is damaged")
+            if verify and _sha256(folder / file for file in sizes) != layout.sha256:
+                raise ValueError(f"{folder / name}.bin is damaged")
             self.columns[name] = Column(folder, name, layout)
 
     def fingerprint(self, columns: Iterable[str], *more: Any) -> str:
@@ -179,21 +184,31 @@ class Store:
         return digest([layouts, *more])
 
 
-def obtain(address: Any, build: Callable[[Building], None]) -> Store:
+def _sha256(files: Iterable[Path]) -> str:
+    """The digest of several files, end to end."""
+    total = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while block := file.read(1 << 22):
+                total.update(block)
+    return total.hexdigest()
+
+
+def obtain(address: Any, build: Callable[[Building], None], *, verify: bool = False) -> Store:
     """The store of that content address (any JSON value); built first if it is not there or damaged.
 
-    Of processes that ask at once, one builds and the others wait. Raises DataError where the cache cannot be written,
-    and what ``build`` raises.
+    verify: reads every byte to know whether it is damaged, not only what is cheap to see. Of processes that ask at
+    once, one builds and the others wait. Raises DataError where the cache cannot be written, and what ``build`` raises.
     """
     folder = cache_folder() / "stores" / digest([FORMAT, address])[:32]
-    if store := _open(folder):
+    if store := _open(folder, verify):
         return store
     from filelock import FileLock
 
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
-            if store := _open(folder):
+            if store := _open(folder, verify):
                 return store
             for left in folder.parent.glob(f".{folder.name}.*"):  # by a process that was killed: the lock is ours
                 shutil.rmtree(left, ignore_errors=True)
@@ -210,8 +225,8 @@ def obtain(address: Any, build: Callable[[Building], None]) -> Store:
         ) from error
 
 
-def _open(folder: Path) -> Store | None:
+def _open(folder: Path, verify: bool) -> Store | None:
     try:
-        return Store(folder)
+        return Store(folder, verify=verify)
     except (OSError, ValueError, KeyError, TypeError):
         return None

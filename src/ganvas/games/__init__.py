@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -72,6 +73,8 @@ class System:
         for name in leaves:
             if name not in known:
                 raise UsageError(f"{self.name} has no setting {name!r}: {nearest(name, sorted(known))}.")
+            if isinstance(leaves[name], float) and not math.isfinite(leaves[name]):
+                raise UsageError(f"{name} of {self.name} must be finite, not {leaves[name]}.")
         try:
             return msgspec.convert(dict(leaves), self.config)
         except msgspec.ValidationError as error:

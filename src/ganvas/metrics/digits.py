@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ganvas.console import note
 from ganvas.files import atomic, cache_folder
 from ganvas.metrics.extractors import Extractor
+from ganvas.metrics.figure import keep
 from ganvas.nets.features import digest
 from ganvas.streams import Purpose, stream
 
@@ -100,8 +101,8 @@ def classifier() -> tuple[DigitsNet, float]:
                 accuracy = float(file.metadata()["accuracy"])
         except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError):  # not there, or damaged
             accuracy = _train(net, images, labels)
-            _save(path, net, accuracy)
             note(f"fd-digits: trained its classifier, test accuracy {accuracy:.1%}; kept as {path}")
+            keep(lambda path: _save(path, net, accuracy), path)
     return net.eval().requires_grad_(False), accuracy
 
 

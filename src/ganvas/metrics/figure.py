@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ganvas.console import note
 from ganvas.streams import Purpose, stream
 
 
@@ -35,6 +37,16 @@ class Figure:
 
 def _number(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
+
+
+def keep(save: Callable[[Path], None], path: Path) -> None:
+    """Saves what was computed for the next time; a cache that cannot be written is named, and nothing is lost."""
+    from safetensors import SafetensorError
+
+    try:
+        save(path)
+    except (OSError, SafetensorError) as error:
+        note(f"note: {path} cannot be written, so it is computed again the next time: {error}")
 
 
 def subset(n: int, total: int, *, seed: int = 0) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

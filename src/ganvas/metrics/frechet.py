@@ -18,7 +18,7 @@ from torch import Tensor
 from ganvas.errors import Damaged, DataError
 from ganvas.files import cache_folder
 from ganvas.metrics.extractors import Extractor
-from ganvas.metrics.figure import Figure
+from ganvas.metrics.figure import Figure, keep
 from ganvas.metrics.moments import Moments
 
 
@@ -98,7 +98,7 @@ def gather(
         found |= _pass(missing, batches)
         for extractor in missing:
             if (path := _path(extractor, fingerprint)) and (moments := found[extractor.name]):
-                moments.save(path)
+                keep(moments.save, path)
     return {metric.name: found[metric.extractor.name] or Moments() for metric in metrics}
 
 

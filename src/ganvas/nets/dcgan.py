@@ -1,6 +1,7 @@
 """The nets of DCGAN (Radford et al. 2016, 1511.06434): 4x4 convolutions at stride 2, no pooling, no hidden dense layer.
 
-A picture is halved until its shorter side has 4 to 15 pixels; widths double a stage, up to eight times the first.
+A picture is halved as often as both sides allow, until the shorter has 4 to 31 pixels; widths double a stage, up to
+eight times the first.
 Kernels of 4 and normal noise are those of the authors' Torch code; the Theano code behind the paper has kernels of 5,
 which a stride of 2 does not divide, and uniform noise.
 With classes, G gets an embedding beside z, and the critic scores by projection (Miyato & Koyama 2018, 1802.05637).
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as normalise
 
 from ganvas.errors import UsageError
+from ganvas.nets.initial import initialise
 
 Shape = tuple[int, ...]  # (channels, height, width)
 
@@ -23,11 +25,11 @@ def stages(shape: Shape) -> int:
     _, height, width = shape
     short = min(height, width)
     halvings = [(short // 4).bit_length() - 1, *((side & -side).bit_length() - 1 for side in (height, width))]
-    if min(halvings) < 2 or short >> min(halvings) > 15:
+    if min(halvings) < 2 or short >> min(halvings) > 31:
         raise UsageError(
             f"Images of {width}x{height} do not fit these nets: the shorter side must have 16 pixels or more, and both "
-            "be multiples of 4, of 8 where it has 64 or more, of 16 from 128 on, and so forth; ask for another ?size=, "
-            "such as 32 or 64."
+            "be multiples of 4, of 8 where it has 128 or more, of 16 from 256 on, and so forth; ask for another "
+            "?size=, such as 32 or 64."
         )
     return min(halvings)
 
@@ -35,18 +37,6 @@ def stages(shape: Shape) -> int:
 def widths(shape: Shape, width: int) -> list[int]:
     """Channels after each halving: width, 2 width, 4 width, then 8 width."""
     return [width * min(2**i, 8) for i in range(stages(shape))]
-
-
-def initialise(net: nn.Module) -> None:
-    """Weights N(0, 0.02), biases 0; batch norm's gamma N(1, 0.02), beta 0 (section 4 there)."""
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.normal_(module.weight, 0, 0.02)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.weight, 1, 0.02)
-            nn.init.zeros_(module.bias)
 
 
 def norm(channels: int, on: bool) -> nn.Module:

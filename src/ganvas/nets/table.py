@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganvas.errors import UsageError
+from ganvas.nets.initial import initialise
 
 Shape = tuple[int, ...]  # (channels, height, width)
 
@@ -29,18 +30,6 @@ def strides(shape: Shape) -> tuple[int, int, int, int]:
             "be multiples of 8, or of 16 where it has 64 or more; ask for another ?size=, such as 32 or 64."
         )
     return 2, 2, s, 2
-
-
-def initialise(net: nn.Module) -> None:
-    """Weights N(0, 0.02), biases 0; batch norm's gamma N(1, 0.02), beta 0."""
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.normal_(module.weight, 0, 0.02)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.weight, 1, 0.02)
-            nn.init.zeros_(module.bias)
 
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:

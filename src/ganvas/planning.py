@@ -1,0 +1,205 @@
+"""What a training run is asked to be, resolved before anything is written or trained: settings, data, folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from ganvas import games, parallel
+from ganvas.data import Dataset, open_data, parse, slug
+from ganvas.devices import device as named_device
+from ganvas.errors import RunError, UsageError, nearest
+from ganvas.evaluation import ALL as METRICS
+from ganvas.evaluation import ELBO, had
+from ganvas.game import Clock, Game
+from ganvas.metrics import metric
+from ganvas.run import Checkpoint, Run, RunConfig, differences, origins
+
+PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16}
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A training run, resolved: what `config.json` will hold, and the data it was read off."""
+
+    config: RunConfig
+    dataset: Dataset
+    folder: Path
+
+
+def plan(
+    system: str,
+    *,
+    data: str,
+    preset: str | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    accumulate: int = 1,
+    device: str = "auto",
+    precision: str = "auto",
+    compile: bool = False,
+    checkpoint_every: int | None = None,
+    keep: int = 2,
+    keep_best: str | None = None,
+    tick_every: int | None = None,
+    init: str | Path | None = None,
+    out: str | Path | None = None,
+    new: bool = False,
+    **leaves: Any,
+) -> Plan:
+    """Resolves the arguments of `train` without training. Raises GanvasError where they make no sense."""
+    entry = games.system(system)
+    config, defaults = entry.preset(preset)
+    settings = {**{f.name: getattr(config, f.name) for f in dataclasses.fields(config)}, **leaves}
+    entry.configure(settings)  # refuses an unknown leaf or a contradiction before any work
+    if not 0 <= seed < 1 << 63:
+        raise UsageError(f"--seed must be from 0 to {(1 << 63) - 1}, not {seed}.")
+    for name, value in (("steps", steps), ("batch-size", batch_size), ("accumulate", accumulate), ("keep", keep),
+                        ("checkpoint-every", checkpoint_every), ("tick-every", tick_every)):  # fmt: skip
+        if value is not None and value < 1:
+            raise UsageError(f"--{name} must be at least 1, not {value}.")
+    device, folder = named_device(device), _folder(system, data, out, new)
+    before = Run.open(folder).config if Run.exists(folder) else None
+    if precision == "auto":  # a run keeps its precision, on whatever device it goes on
+        precision = before.precision if before else "bf16" if device.startswith("cuda") else "fp32"
+    if precision not in PRECISIONS:
+        raise UsageError(f"There is no precision {precision!r}: auto, fp32 or bf16.")
+    steps = defaults.get("steps", 10_000) if steps is None else steps
+    batch_size = defaults.get("batch_size", 64) if batch_size is None else batch_size
+    if batch_size % (accumulate * _world()):
+        raise UsageError(
+            f"A batch of {batch_size} does not split into {_world()} ranks x {accumulate} shares: change --batch-size."
+        )
+    dataset = open_data(data, prefer=system, verify=True)
+    with torch.device("meta"):  # no weights yet: refuses data that the system has no use for
+        game = entry.build(settings, dataset.schema)
+    if keep_best is not None:
+        _check_best(keep_best, entry, game, dataset)
+    if init is not None and before is None:
+        start_of(Run.open(init))
+    if init is None and before is not None:
+        init = before.init
+    data = before.data if before is not None and _same_data(before, dataset) else dataset.spec
+    run_config = RunConfig(
+        system=system,
+        verbs=list(entry.verbs),
+        preset=preset or next(iter(entry.presets)),
+        leaves=settings,
+        changed=[name for name, value in leaves.items() if value != getattr(config, name)],
+        data=data,
+        fingerprint=dataset.fingerprint,
+        schema={name: list(shape) for name, shape in dataset.schema.fields.items()},
+        classes=list(dataset.schema.classes),
+        seed=seed,
+        batch_size=batch_size,
+        shares=accumulate,
+        world=_world(),
+        steps=steps,
+        steps_per_epoch=max(1, len(dataset) // batch_size),
+        precision=precision,
+        compile=compile,
+        device=device,
+        checkpoint_every=checkpoint_every or max(1, min(1000, steps // 5)),
+        keep=keep,
+        keep_best=keep_best,
+        tick_every=tick_every or max(1, min(50, steps // 20)),
+        init=None if init is None else str(init),
+        **origins(),
+    )
+    try:
+        msgspec.json.encode(run_config)
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"A run cannot be described in JSON with a name that is not UTF-8, {error.object!r}: rename it."
+        ) from None
+    return Plan(run_config, dataset, folder)
+
+
+def _world() -> int:
+    return parallel.world() if parallel.world() > 1 else int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _folder(system: str, data: str, out: str | Path | None, new: bool) -> Path:
+    """``out``, or ``runs/SYSTEM-DATA``; with ``new`` the first free of ``..., ...-2, ...-3``."""
+    if out is None:
+        out = Path("runs") / f"{system}-{slug(data)}"
+    folder = Path(out)
+    if new:
+        number, base = 2, folder
+        while folder.exists():
+            folder, number = base.with_name(f"{base.name}-{number}"), number + 1
+    return folder
+
+
+def _same_data(before: RunConfig, dataset: Dataset) -> bool:
+    """Whether a spec that reads otherwise, a path in other words perhaps, gives the very rows that a run knows."""
+    then, now = parse(before.data), parse(dataset.spec)
+    return (before.fingerprint, then.flip, then.split) == (dataset.fingerprint, now.flip, now.split)
+
+
+def _check_best(name: str, system: games.System, game: Game, dataset: Dataset) -> None:
+    """Raises UsageError where ``--keep-best`` names what this run will never measure or log, as far as that can be
+    known before it starts; MissingWeights where its weights are not at hand."""
+    first, _, rest = name.partition("/")
+    if not rest:
+        if name not in METRICS:
+            raise UsageError(
+                f"--keep-best {name!r} is neither a metric ({', '.join(METRICS)}) nor a logged name such as "
+                "valid/PLAYER/TERM."
+            )
+        if name not in had(system.verbs, dataset):
+            raise UsageError(f"--keep-best {name}: {system.name} on {dataset.spec} has no {name}.")
+        if name != ELBO:
+            metric(name)
+        return
+    if first == "valid" and "test" not in dataset.splits:
+        raise UsageError(f"--keep-best {name}: {dataset.spec} has no test split; holdout=0.1 makes one.")
+    player, _, term = (rest if first == "valid" else name).partition("/")
+    if term and player not in game.players():
+        raise UsageError(f"--keep-best {name}: there is no player {player!r}: {nearest(player, game.players())}.")
+
+
+def start_of(run: Run) -> Checkpoint:
+    """The checkpoint of ``run`` to start another from. Raises RunError when there is none."""
+    checkpoint = run.latest()
+    if checkpoint is None:
+        raise RunError(f"{run.folder} has no checkpoint to start from.")
+    return checkpoint
+
+
+# ---- a folder that holds a run already -------------------------------------------------------------------------------
+def opened(asked: Plan) -> tuple[Run, list[str]]:
+    """The run, new or to be resumed, and what ends its exactness, a clause each; for who holds the folder's lock.
+
+    Raises RunError naming every difference that forbids resuming.
+    """
+    if not Run.exists(asked.folder):
+        return Run.create(asked.folder, asked.config), []
+    run = Run.open(asked.folder)
+    run.recover()
+    refused, allowed = differences(run.config, asked.config)
+    if run.config.steps != asked.config.steps and _ends_matter(run):
+        refused.append(f"steps was {run.config.steps}, now {asked.config.steps}, and a schedule depends on it")
+    if refused:
+        raise RunError(
+            f"{asked.folder} holds another run: {'; '.join(refused)}. Use the same settings to resume it, --new for a "
+            "new folder beside it, or another --out."
+        )
+    if (done := max(run.checkpoints(), default=0)) > asked.config.steps:
+        raise RunError(f"{asked.folder} is at step {done} already: --steps {asked.config.steps} would take it back.")
+    return run.amend(asked.config), allowed
+
+
+def _ends_matter(run: Run) -> bool:
+    """Whether a learning rate depends on how many steps there will be."""
+    steps = run.config.steps
+    with torch.device("meta"):
+        game = run.build_game()
+    clocks = [(Clock(t, 1, steps), Clock(t, 1, 2 * steps)) for t in (1, steps // 2, steps - 1)]
+    return any(player.schedule(a) != player.schedule(b) for player in game.players().values() for a, b in clocks)

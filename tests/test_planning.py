@@ -1,0 +1,115 @@
+"""What a run is asked to be: what makes no sense is refused before anything is written, and what may change does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ganvas import planning
+from ganvas.errors import MissingWeights, RunError, UsageError
+from ganvas.planning import plan
+from ganvas.training import train
+
+SMALL = {"preset": "tiny", "batch_size": 16, "device": "cpu", "quiet": True}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"system": "avea"}, "avae"),
+        ({"preset": "smal"}, "small"),
+        ({"widht": 3}, "width"),
+        ({"device": "cuda:99"}, "not there|no device"),
+        ({"device": "tpu"}, "no device"),
+        ({"precision": "fp64"}, "precision"),
+        ({"batch_size": 0}, "at least 1"),
+        ({"accumulate": 3}, "split"),
+        ({"keep_best": "msee"}, "keep-best"),
+        ({"keep_best": "elbo"}, "has no elbo"),
+        ({"keep_best": "modes"}, "has no modes"),
+        ({"keep_best": "valid/critc/real"}, "critic"),
+        ({"lr": float("inf")}, "finite"),
+        ({"beta": float("nan")}, "finite|number"),
+    ],
+)
+def test_bad_usage_is_one_sentence(change: dict[str, Any], sentence: str, tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {"system": "avae", "data": "digits", "out": tmp_path / "run", **SMALL, **change}
+    arguments.pop("quiet")
+    with pytest.raises(UsageError, match=sentence):
+        plan(arguments.pop("system"), **arguments)
+    assert not (tmp_path / "run").exists()
+
+
+def test_changed_settings_are_refused_by_name_and_harmless_ones_are_not(tmp_path: Path) -> None:
+    train("vae", data="digits", out=tmp_path, steps=4, **SMALL)
+    for change, named in [({"seed": 1}, "seed"), ({"batch_size": 8}, "batch size"), ({"beta": 3.0}, "beta"),
+                          ({"data": "digits?size=16"}, "data")]:  # fmt: skip
+        with pytest.raises(RunError, match=named):
+            train("vae", **{"data": "digits", "out": tmp_path, "steps": 4, **SMALL, **change})
+    with pytest.raises(RunError, match="system"):
+        train("autoencoder", data="digits", out=tmp_path, steps=4, **SMALL)
+
+
+def test_a_run_without_a_schedule_may_be_made_longer(tmp_path: Path) -> None:
+    train("autoencoder", data="digits", out=tmp_path, steps=4, **SMALL)
+    longer = train("autoencoder", data="digits", out=tmp_path, steps=6, tick_every=3, keep=1, **SMALL)
+    assert longer.checkpoints() == [6]
+    assert longer.config.steps == 6
+
+
+def test_other_steps_are_refused_where_a_schedule_depends_on_them(tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {**SMALL, "preset": "avae-table", "width": 2, "latent": 4, "data": "digits"}
+    train("vae", out=tmp_path, steps=2, **arguments)
+    with pytest.raises(RunError, match="schedule"):
+        train("vae", out=tmp_path, steps=3, **arguments)
+
+
+def test_a_run_is_never_taken_back(tmp_path: Path) -> None:
+    train("autoencoder", data="digits", out=tmp_path, steps=4, **SMALL)
+    with pytest.raises(RunError, match="at step 4 already"):
+        train("autoencoder", data="digits", out=tmp_path, steps=2, **SMALL)
+
+
+def test_a_logged_name_of_held_out_rows_needs_some(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((20, 16, 16, 1), np.uint8))
+    asked: dict[str, Any] = {"preset": "tiny", "keep_best": "valid/autoencoder/l1", "out": tmp_path / "run"}
+    with pytest.raises(UsageError, match="no test split"):
+        plan("autoencoder", data=str(tmp_path / "a.npy"), **asked)
+    assert plan("autoencoder", data=f"{tmp_path}/a.npy?holdout=0.2", **asked).config.keep_best
+
+
+def test_a_metric_to_keep_the_best_by_must_be_at_hand(tmp_path: Path) -> None:
+    with pytest.raises(MissingWeights, match="ganvas fetch alexnet"):
+        plan("avae", data="digits", preset="tiny", keep_best="fd-alex", out=tmp_path / "run")
+
+
+def test_the_same_rows_by_another_path_are_the_same_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    np.save(tmp_path / "a.npy", generator.integers(0, 256, (40, 16, 16, 1), dtype=np.uint8))
+    monkeypatch.chdir(tmp_path)
+    run = train("autoencoder", data="a.npy", out="run", steps=2, **SMALL)
+    again = train("autoencoder", data=f"{tmp_path}/a.npy", out="run", steps=3, **SMALL)
+    assert again.config.data == run.config.data == "a.npy"
+    with pytest.raises(RunError, match="the data"):
+        train("autoencoder", data="a.npy?flip=true", out="run", steps=3, **SMALL)
+
+
+def test_the_precision_of_a_run_goes_with_it_to_another_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {"data": "digits", "preset": "tiny", "out": tmp_path}
+    with monkeypatch.context() as patch:
+        patch.setattr(planning, "named_device", lambda name: "cuda")
+        there = planning.opened(plan("autoencoder", **asked))[0].config
+    assert (there.device, there.precision) == ("cuda", "bf16")
+    run, inexact = planning.opened(plan("autoencoder", **asked))
+    assert (run.config.device, run.config.precision) == ("cpu", "bf16")
+    assert len(inexact) == 1
+    assert "device was cuda" in inexact[0]
+
+
+def test_resuming_does_not_forget_what_a_run_started_from(tmp_path: Path) -> None:
+    train("vae", data="digits", out=tmp_path / "a", steps=2, **SMALL)
+    train("vae", data="digits", out=tmp_path / "b", steps=2, init=tmp_path / "a", checkpoint_every=1, **SMALL)
+    assert train("vae", data="digits", out=tmp_path / "b", steps=2, **SMALL).config.init == str(tmp_path / "a")

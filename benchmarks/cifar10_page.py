@@ -23,7 +23,7 @@ from ganvas.run import Run
 from results import ganvas_command, hardware
 
 # What two cores do in six minutes (steps), so that learning rates decay within them; --minutes bounds it all the same.
-SYSTEMS = {"autoencoder": 8_000, "vae": 9_000, "avae": 2_700, "gan": 3_900, "dcgan": 6_400}
+SYSTEMS = {"autoencoder": 8_000, "vae": 9_000, "avae": 2_500, "gan": 3_500, "dcgan": 5_800}
 THUMBNAILS = 16
 METRICS = ("mse", "psnr", "ssim", "lpips-alex", "lpips-squeeze", "fd-alex", "fd-squeeze")
 

@@ -17,7 +17,7 @@ demo: .venv/demo
 	$(BIN)/ganvas report demo/avae-digits
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2
 
 test-slow: .venv/test
 	$(BIN)/python -m pytest -m slow

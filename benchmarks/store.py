@@ -22,6 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from ganvas.data import Batches, Order, open_data
+from ganvas.memory import hold_memory
 
 BATCH, ROUNDS = 64, 5
 
@@ -91,6 +92,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=32)
     parser.add_argument("--data", type=Path)
     options = parser.parse_args()
+    hold_memory()  # as training does; both sides gain
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["GANVAS_CACHE"] = f"{scratch}/cache"
         folder = options.data or Path(scratch) / "pngs"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from trained import Trained
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 # One thread: the nets of tests are too small for two, and two workers of the suite must not fight over the cores.
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
 torch.set_num_threads(1)
+
+# No deadlines: a busy machine is no bug. Where a change is judged, the same examples every time.
+settings.register_profile("ganvas", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("ganvas")
 
 
 @pytest.fixture(scope="session")

@@ -39,6 +39,7 @@ def test_purposes_are_never_renumbered() -> None:
         "POSTERIOR": 11,
         "METRIC": 12,
         "CLASSIFIER": 13,
+        "DEQUANTISE": 14,
     }
 
 

@@ -90,7 +90,8 @@ def test_flags_that_do_not_fit_are_one_plain_sentence_in_every_terminal(
     [
         ("train avae --data digits --width 0", "width of avae must be a whole number >= 1, not 0"),
         ("train avae --data digits --beta -1", "beta of avae must be a number >= 0.0, not -1.0"),
-        ("train avae --data digits --beta nan", "beta of avae must be a number >= 0.0, not nan"),
+        ("train avae --data digits --beta nan", "beta of avae must be finite, not nan"),
+        ("train avae --data digits --lr inf", "lr of avae must be finite, not inf"),
         ("train avae --data digits --steps 0", "--steps must be at least 1, not 0"),
         ("train avae --data digits --minutes 0", "--minutes must be positive, not 0.0"),
         ("train avae --data digits --minutes nan", "--minutes must be positive, not nan"),

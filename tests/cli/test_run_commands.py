@@ -85,7 +85,7 @@ def test_a_dry_run_prints_the_settings_and_writes_nothing(ganvas_cli: Command, h
     assert msgspec.json.decode(ganvas_cli(*command).out) == config
     small, defaults = games.system("avae").preset("small")  # the first of the table
     assert config["leaves"] == dataclasses.asdict(small) | {"xi": False, "latent_weight": None, "beta": 2.0}
-    assert config["changed"] == ["xi", "beta"]
+    assert config["changed"] == ["xi", "latent_weight", "beta"]
     assert (config["preset"], config["steps"], config["batch_size"]) == ("small", *defaults.values())
     assert (config["data"], config["schema"]["image"], config["seed"]) == (DIGITS, [1, 32, 32], 0)
 

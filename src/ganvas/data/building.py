@@ -6,6 +6,7 @@ import hashlib
 import math
 import os
 import sys
+import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +24,7 @@ from ganvas.errors import DataError
 
 SIDE = 64  # of pictures that are not all alike
 LARGEST_KEPT = 256  # pixels a side up to which pictures that are all alike stay as they are
+QUICK = 1.5e-4  # seconds a picture up to which one thread is faster than many
 MOST_AT_ONCE = 1 << 24  # bytes of prepared pixels that a thread works on: a block of large pictures is cut
 NAMED = 100  # bad files that are listed; all are counted
 
@@ -225,11 +227,19 @@ def _cut(blocks: Iterator[Block], preparation: Preparation) -> Iterator[Block]:
 
 
 def _in_order(blocks: Iterator[Block], preparation: Preparation) -> Iterator[tuple[int, _Done]]:
-    """Prepares blocks on every core; yields how many rows each had, and the result, in the order of the blocks."""
+    """Prepares blocks on every core; yields how many rows each had, and the result, in the order of the blocks.
+
+    Tiny pictures stay in this thread: others would only fight it for the interpreter's lock.
+    """
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if workers == 1:
-        for block in blocks:
-            yield len(block), _prepared(block, preparation)
+    quick = True
+    for block in blocks:
+        began = time.perf_counter()
+        yield len(block), _prepared(block, preparation)
+        if workers > 1 and (time.perf_counter() - began) > QUICK * len(block):
+            quick = False
+            break
+    if quick:
         return
     waiting: deque[tuple[int, Future[_Done]]] = deque()
     with ThreadPoolExecutor(workers, "decode") as pool:

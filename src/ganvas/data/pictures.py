@@ -29,6 +29,7 @@ TURNS = {  # EXIF orientation -> what makes the picture upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+EXIF_KEYS = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")  # where Pillow looks for an orientation
 DRAFT = 4  # a JPEG is decoded at a half, quarter or eighth if that leaves at least so many times the size asked for
 
 
@@ -66,15 +67,23 @@ class Preparation:
 
 def upright_size(image: Image.Image) -> Size:
     """Width and height once the picture is turned as its EXIF orientation says."""
-    return (image.height, image.width) if _orientation(image) in (5, 6, 7, 8) else image.size
+    return _turned(image, _orientation(image))
+
+
+def _turned(image: Image.Image, orientation: int) -> Size:
+    return (image.height, image.width) if orientation >= 5 else image.size
 
 
 def _orientation(image: Image.Image) -> int:
     """1 (upright) to 8, as EXIF says; what it cannot say is upright."""
     if image.format != "JPEG":  # Pillow turns a TIFF itself when it is loaded; a PNG may have EXIF after its pixels
         image.load()
+        if image.format == "PNG" and image.info.keys().isdisjoint(
+            EXIF_KEYS
+        ):  # most have none: half of what is not pixels
+            return 1
     try:
-        return int(image.getexif().get(0x0112, 1))
+        return orientation if 1 <= (orientation := int(image.getexif().get(0x0112, 1))) <= 8 else 1
     except Exception:  # damaged EXIF raises anything, and the pixels are sound
         return 1
 
@@ -107,7 +116,8 @@ def decode(picture: Encoded, preparation: Preparation) -> tuple[Pixels, Size, st
     Raises BadPicture, and SizesDiffer where ``preparation.keep`` is broken.
     """
     with opened(picture) as image:
-        size, mode = upright_size(image), image.mode
+        orientation, mode = _orientation(image), image.mode
+        size = _turned(image, orientation)
         if preparation.keep and size != preparation.size:
             raise SizesDiffer(picture.name)
         scale = 1.0
@@ -116,12 +126,14 @@ def decode(picture: Encoded, preparation: Preparation) -> tuple[Pixels, Size, st
             wide = image.width
             if shrink <= 0.5 and (draft := image.draft(None, (int(wide * shrink) + 1, int(image.height * shrink) + 1))):
                 scale = draft[1][2] / wide
-        return prepare(image, preparation, size, scale), size, mode
+        return prepare(image, preparation, orientation, size, scale), size, mode
 
 
-def prepare(image: Image.Image, preparation: Preparation, size: Size | None = None, scale: float = 1) -> Pixels:
-    """The prepared pixels [H, W, C] of a picture, or of a picture of that (upright) size that was drawn at a scale."""
-    orientation = _orientation(image)
+def prepare(
+    image: Image.Image, preparation: Preparation, orientation: int = 1, size: Size | None = None, scale: float = 1
+) -> Pixels:
+    """The prepared pixels [H, W, C] of a picture that lies as its EXIF orientation says, or of one of that (upright)
+    size that was drawn at a scale."""
     if orientation in TURNS:
         image = image.transpose(TURNS[orientation])
     image = _plain(image)

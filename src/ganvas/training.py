@@ -235,7 +235,7 @@ class _Training:
 
         def ask(number: int, frame: Any) -> None:
             if self.signal is not None:  # the second, which does not wait: as if nobody had caught it
-                signal.signal(number, before[number])
+                signal.signal(number, before[signal.Signals(number)])
                 signal.raise_signal(number)
             self.signal = number
 

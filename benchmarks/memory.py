@@ -18,12 +18,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-
-BATCH = 64
 
 
 class Peaks:
@@ -57,30 +54,14 @@ def write(path: Path, n: int, seed: int) -> None:
         array[start : start + 1000] = generator.integers(0, 256, array[start : start + 1000].shape, dtype=np.uint8)
 
 
-def compare(a: str, b: str, names: list[str]) -> dict[str, float | None]:
-    """The metrics of one set against the other, streaming."""
+def compare(a: str, b: str, names: list[str]) -> dict[str, float]:
+    """The metrics of one set against the other, as `ganvas compare` has them."""
     import torch
 
-    from ganvas.data import Dataset, open_data
-    from ganvas.metrics import FrechetDistance, PairMetric, gather, metric
+    import ganvas
 
     torch.set_num_threads(1)
-    metrics = [metric(name) for name in names]
-    sides: list[Dataset] = [open_data(a), open_data(b)]
-    pairs = [m for m in metrics if isinstance(m, PairMetric)]
-    sets = [m for m in metrics if isinstance(m, FrechetDistance)]
-
-    def images(side: Dataset) -> Iterator[torch.Tensor]:
-        return (batch["image"] for batch in side.chunks(BATCH))
-
-    if pairs:
-        for x, y in zip(images(sides[0]), images(sides[1]), strict=True):
-            for m in pairs:
-                m.update(x, y)
-    moments = [gather(sets, images(side)) for side in sides]
-    figures = {m.name: m.figure() for m in pairs}
-    figures |= {m.name: m.distance(moments[0][m.name], moments[1][m.name]) for m in sets}
-    return {name: figure.value for name, figure in figures.items()}
+    return {name: figure.value for name, figure in ganvas.compare(a, b, metrics=names, device="cpu").items()}
 
 
 def main() -> None:

@@ -106,7 +106,7 @@ def test_a_walk_is_of_one_class(trained: Trained) -> None:
 
 def test_a_film_shows_the_picture_where_stretches_meet_once() -> None:
     stretches = torch.tensor([[0, 1, 2], [2, 3, 4], [4, 5, 6]])
-    assert film(stretches).tolist() == [0, 1, 2, 3, 4, 5, 6]
+    assert film(stretches).tolist() == [0, 1, 2, 3, 4, 5, 6, 5, 4, 3, 2, 1]
 
 
 # ---- along the dimensions --------------------------------------------------------------------------------------------

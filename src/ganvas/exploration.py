@@ -72,6 +72,10 @@ def _pictures(game: Game, codes: Tensor, seed: int, label: int | None) -> Tensor
 
 
 def film(pictures: Tensor) -> Tensor:
-    """Stretches [S, F, ...] end to end, [N, ...]: where one ends the next begins, so that picture is shown once."""
+    """Stretches [S, F, ...] end to end and all the way back, [N, ...], for a film that is played for ever.
+
+    Where one stretch ends the next begins, so that picture is shown once; and so are the two ends.
+    """
     first, *others = pictures
-    return torch.cat([first, *(stretch[1:] for stretch in others)])
+    forth = torch.cat([first, *(stretch[1:] for stretch in others)])
+    return torch.cat([forth, forth[1:-1].flip(0)])

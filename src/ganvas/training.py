@@ -110,6 +110,8 @@ class _Training:
                 _start_from(self.engine.game, Run.open(Path(self.config.init)), self.quiet)
                 self.engine.start_average()
         first = self.engine.clock.step
+        if checkpoint is None and not self.quiet:
+            note(f"training {self.config.system} on {self.config.data} in {self.run.folder}")
         if first >= self.config.steps:
             if not self.quiet:
                 note(f"{self.run.folder} is trained: {first} of {self.config.steps} steps.")

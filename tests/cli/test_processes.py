@@ -101,3 +101,16 @@ def test_any_terminal_can_be_written_to(here: Path) -> None:
     assert "grün".encode() + b"\xff" in done.stdout
     closed = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *GANVAS, "runs", "."], check=False, cwd=here)
     assert closed.returncode == 0
+
+
+@pytest.mark.parametrize("words", [["systems"], ["train", "vae", "--data", "digits"]], ids=" ".join)
+def test_ctrl_c_is_never_lost_while_modules_load(here: Path, words: list[str]) -> None:
+    """Compiled modules lose an exception that comes while they are imported; this one stands for them."""
+    (here / "torch.py").write_text(
+        "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept KeyboardInterrupt:\n    pass\n"
+    )
+    done = subprocess.run(
+        [*GANVAS, *words], capture_output=True, text=True, check=False, cwd=here, env={**os.environ, "PYTHONPATH": "."}
+    )
+    assert done.returncode == -signal.SIGINT, done.stderr
+    assert "Traceback" not in done.stderr

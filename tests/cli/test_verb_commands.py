@@ -200,7 +200,7 @@ def test_a_walk_through_seeds_shows_their_codes_at_its_ends(ganvas_cli: Command,
     assert not close(shown[0, 1], shown[0, 0])
     assert ganvas_cli(*words, "--out", "walk.gif").out == "walk.gif\n"
     with Image.open("walk.gif") as film:
-        assert film.n_frames == 9  # two stretches of five, the picture between them once
+        assert film.n_frames == 16  # two stretches of five, the picture between them once, and back
         assert film.size == (192, 192)
 
 

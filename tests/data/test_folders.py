@@ -112,12 +112,21 @@ def test_unreadable_pictures_are_named_counted_and_skipped_up_to_a_limit(tmp_pat
         bad = data.found["bad"]
         assert (bad["count"], bad["of"], bad["files"]["b/149.png"]) == (2, 150, "not a picture that can be read")
         assert set(bad["files"]) == {"a/004.png", "b/149.png"}
-    with pytest.raises(DataError, match="raise max-bad"):
+    with pytest.raises(DataError, match=r"raise it, as in \?max-bad=5%"):
         open_data(f"{spec}?max-bad=1.3%")
     for _ in range(2):  # of the store that there is, and without one
         with pytest.raises(DataError, match="leave strict=true away"):
             open_data(f"{spec}?max-bad=50%&strict=true")
         without_stores(cache)
+
+
+def test_one_bad_picture_spoils_no_small_folder(tmp_path: Path) -> None:
+    """One in a hundred is less than one of three: it is skipped and named all the same, unless none is tolerated."""
+    spec = write(tmp_path, {**photographs(3), "z.png": b"text"})
+    assert open_data(str(spec)).found["bad"]["files"] == {"z.png": "not a picture that can be read"}
+    for none in ("max-bad=0", "strict=true"):
+        with pytest.raises(DataError, match="z.png: not a picture"):
+            open_data(f"{spec}?{none}")
 
 
 def test_a_split_without_a_readable_picture_is_named(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import io
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,6 +26,7 @@ from ganvas.console import note
 from ganvas.errors import GanvasError, UsageError, nearest
 
 BUG = 1
+LIGHT = ("info", "runs", "report")  # commands that need no torch
 
 
 def main() -> None:
@@ -79,17 +81,36 @@ def _run(words: list[str], json: bool) -> int:
     from ganvas.cli.flags import call
 
     function = commands[name]
+    ready = _nothing if name in LIGHT else _load
     try:
         if name == "train":  # its flags are those of the system that it names
             from ganvas.cli.runs import trainer
 
+            ready()
             function, prog, words = trainer(words[1:])
-        answer = call(function, words[1:], prog=prog)
+        answer = call(function, words[1:], prog=prog, ready=ready)
     except SystemExit:  # --help, printed
         return 0
     if os.environ.get("RANK", "0") == "0":  # under torchrun every rank comes here, and one speaks
         _print({"command": name, "version": ganvas.__version__, **answer.fields} if json else answer.shown)
     return 0
+
+
+def _load() -> None:
+    """Imports what takes long. Meanwhile Ctrl-C ends the process at once: Python's own handler would raise in the
+    middle of an import, and compiled modules lose that or make something else of it."""
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not ours or threading.current_thread() is not threading.main_thread():
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        import torch  # noqa: F401
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _commands() -> dict[str, Callable[..., Any]]:

@@ -145,9 +145,12 @@ def default(said: str) -> Any:
 
 
 # ---- the call --------------------------------------------------------------------------------------------------------
-def call(function: Callable[..., T], words: Sequence[str], *, prog: str) -> T:
-    """Calls ``function`` with the flags in ``words``. Raises UsageError, one sentence, where they do not fit it.
+def call(
+    function: Callable[..., T], words: Sequence[str], *, prog: str, ready: Callable[[], object] = lambda: None
+) -> T:
+    """Calls ``function`` with the flags in ``words``, after ``ready``, which is called once they are read.
 
+    Raises UsageError, one sentence, where they do not fit it.
     ``--help`` prints the help and raises SystemExit(0).
     """
 
@@ -181,6 +184,7 @@ def call(function: Callable[..., T], words: Sequence[str], *, prog: str) -> T:
             parse(["--help"])
         sentence = _unknown(words, help.getvalue()) or _sentence(said.getvalue(), prog)
         raise UsageError(f"{sentence} (see {prog} --help).") from None
+    ready()
     return bound()
 
 

@@ -184,7 +184,8 @@ def _fill(
                 bar.update(n)
             present = np.concatenate(kept)
             if not len(present):
-                raise DataError(f"{source.where} has no picture that can be read in its split {split!r}.")
+                why = "; ".join(f"{file}: {reason}" for file, reason in bad[:3])
+                raise DataError(f"{source.where} has no picture that can be read in its split {split!r} ({why}).")
             building.column(f"{split}.name", "uint8", ragged=True).append_rows(
                 [np.frombuffer(part.names[i].encode(errors="surrogateescape"), np.uint8) for i in present]
             )
@@ -206,10 +207,11 @@ def _fill(
 
 def tolerate(where: str, bad: int, total: int, named: list[tuple[str, str]], spec: Spec) -> None:
     """Raises DataError if more pictures are unreadable than the spec allows."""
-    if bad <= (0 if spec.strict else math.floor(spec.max_bad * total + 1e-9)):
+    few = min(1, math.ceil(spec.max_bad))  # one, even of a small set, unless none was asked for
+    if bad <= (0 if spec.strict else max(few, math.floor(spec.max_bad * total + 1e-9))):
         return
     names = "; ".join(f"{name}: {reason}" for name, reason in named[:3])
-    limit, remedy = f", over max-bad={100 * spec.max_bad:g}%", "raise max-bad"
+    limit, remedy = f", over max-bad={100 * spec.max_bad:g}%", "raise it, as in ?max-bad=5%"
     if spec.strict:
         limit, remedy = "", "leave strict=true away"
     unread = f"{bad} or more of {total} pictures in {where} cannot be read{limit} ({names})"

@@ -98,7 +98,7 @@ KEYS = {
     "flip": Key(_truth, "true: mirror each training image at random, left to right"),
     "channels": Key(_channels, "rgb or grey; default rgb for files, arrays keep theirs"),
     "limit": Key(_count, "at most so many rows of each split, chosen by a hash of the file's name"),
-    "max-bad": Key(_fraction, "the fraction of files that may be unreadable and is skipped (default 1%)"),
+    "max-bad": Key(_fraction, "the fraction of files that may be unreadable and is skipped, at least one (default 1%)"),
     "strict": Key(_truth, "true: a single unreadable file is an error"),
 }
 PICTURE_KEYS = ("size", "crop", "flip", "channels", "max-bad", "strict")  # they say nothing about vectors

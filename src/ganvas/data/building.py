@@ -234,14 +234,15 @@ def _in_order(blocks: Iterator[Block], preparation: Preparation) -> Iterator[tup
     Tiny pictures stay in this thread: others would only fight it for the interpreter's lock.
     """
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quick = True
-    for block in blocks:
+    pace = math.inf  # seconds a picture, in the quickest block so far: the first one also warms up
+    for number, block in enumerate(blocks):
         began = time.perf_counter()
-        yield len(block), _prepared(block, preparation)
-        if workers > 1 and (time.perf_counter() - began) > QUICK * len(block):
-            quick = False
+        done = _prepared(block, preparation)
+        pace = min(pace, (time.perf_counter() - began) / len(block))
+        yield len(block), done
+        if workers > 1 and number and pace > QUICK:
             break
-    if quick:
+    else:
         return
     waiting: deque[tuple[int, Future[_Done]]] = deque()
     with ThreadPoolExecutor(workers, "decode") as pool:

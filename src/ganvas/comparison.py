@@ -138,12 +138,7 @@ def _pairs(sides: Sequence[_Side], tools: Tools, pairs: list[PairMetric], n: int
     partner, how = _partners(one, two)
     rows = drawn(n or len(one), len(one), seed=seed)
     for x, y in zip(sides[0].read(rows), sides[1].read(partner[rows]), strict=True):
-        for pair in list(pairs):
-            try:
-                pair.update(x, y)
-            except DataError as error:
-                tools.fail([pair.name], error)
-                pairs.remove(pair)
+        tools.update(pairs, x, y)
     return {pair.name: told(pair.figure(), pairs=how) for pair in pairs}
 
 

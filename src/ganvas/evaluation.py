@@ -95,6 +95,15 @@ class Tools:
         """Those of one kind."""
         return [tool for tool in self._tools.values() if isinstance(tool, kind)]
 
+    def update(self, pairs: list[PairMetric], x: Tensor, y: Tensor) -> None:
+        """Adds pairs of images to each metric; one that cannot measure them leaves ``pairs``, and is told."""
+        for pair in list(pairs):
+            try:
+                pair.update(x, y)
+            except DataError as error:
+                self.fail([pair.name], error)
+                pairs.remove(pair)
+
     def fail(self, names: Sequence[str], error: GanvasError) -> None:
         """Leaves metrics out, and says why. Raises the error where nothing is left."""
         for name in names:
@@ -170,12 +179,7 @@ def _reconstructions(
         if pairs:
             assert isinstance(game, Reconstructs)
             y = game.reconstruct(x, seed=seed, first=first, label=label)
-            for pair in list(pairs):
-                try:
-                    pair.update(x, y)
-                except DataError as error:
-                    tools.fail([pair.name], error)
-                    pairs.remove(pair)
+            tools.update(pairs, x, y)
         if bound:
             assert isinstance(game, Bounds)
             found = game.elbo(x, seed=seed, first=first, label=label)

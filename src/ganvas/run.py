@@ -275,10 +275,8 @@ class Run:
         c = self.config
         schema = Schema({name: tuple(shape) for name, shape in c.schema.items()}, tuple(c.classes))
         try:
-            system = games.system(c.system)
-            msgspec.convert(c.leaves, system.config)  # names a leaf of a wrong type
-            return system.build(c.leaves, schema)
-        except (UsageError, msgspec.ValidationError) as error:
+            return games.system(c.system).build(c.leaves, schema)
+        except UsageError as error:
             raise RunError(
                 f"{self.folder / 'config.json'}, written by ganvas {c.ganvas}, does not fit ganvas "
                 f"{ganvas.__version__}: {error}"

@@ -55,6 +55,14 @@ class Reconstructs(Protocol):
 
 
 @runtime_checkable
+class Infers(Protocol):
+    """Has a posterior; no verb of its own, but what a reconstruction by a draw of it needs."""
+
+    def posterior(self, x: Tensor, *, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Mean and log deviation of q(z|x) of each row: [N, Z], and [N, Z] or, one for all rows, [Z]."""
+
+
+@runtime_checkable
 class Bounds(Protocol):
     """Bounds the likelihood of data."""
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ganvas.errors import UsageError
-from ganvas.game import Game, Player, Turn, minimise, noise
+from ganvas.game import Player, Turn, minimise, noise
 from ganvas.games import Count, Part, Presets, Rate, Weight, register
+from ganvas.games._coded import Coded
 from ganvas.losses import accuracy, bce, kl_normal, latent_nll, latent_precision, raw, squared_error
 from ganvas.nets.table import Critic, Decoder, Encoder
 from ganvas.optim import exponential_decay, keras_adam
@@ -50,7 +51,7 @@ PRESETS: Presets = {
 
 
 @register(Config, PRESETS)
-class AVAE(Game):
+class AVAE(Coded):
     """A VAE and a GAN tied by a latent loss (Plumerault et al. 2020, 2012.11551).
 
     The encoder E and the decoder learn only from the ELBO; the generator G learns from the critic D and from the latent
@@ -63,7 +64,7 @@ class AVAE(Game):
         if "image" not in schema:
             raise UsageError("avae learns from images; this data has none.")
         shape, width, Z = schema["image"], config.width, config.latent
-        self.config = config
+        self.config, self.latent = config, Z
         self.E = Encoder(shape, width, Z)
         self.decoder = Decoder(shape, width, Z)
         self.G = Decoder(shape, width, 2 * Z if config.xi else Z)
@@ -79,7 +80,7 @@ class AVAE(Game):
             self.latent_weight = config.latent_weight
 
     def round(self, image: Tensor) -> Iterator[Turn]:  # [B, C, H, W] in [-1, 1]
-        n, Z = len(image), self.config.latent
+        n, Z = len(image), self.latent
         mu, log_sigma = self.E(image)
         z = mu + log_sigma.exp() * self.normal(n, Z)  # reparameterisation
         reconstruction = squared_error(image, self.decoder(z))  # [B], sigma of the likelihood is 1
@@ -101,28 +102,21 @@ class AVAE(Game):
         )
 
     # ---- verbs -------------------------------------------------------------------------------------------------------
-    def prior(self, n: int, *, seed: int = 0, first: int = 0, truncation: float | None = None) -> Tensor:
-        return noise(n, self.config.latent, seed=seed, first=first, truncation=truncation).to(self.E.log_sigma)
-
     @torch.no_grad()
     def decode(self, z: Tensor, *, seed: int = 0, first: int = 0, label: int | None = None) -> Tensor:
         """G(z, xi), xi from the seed."""
-        if label is not None:
-            raise UsageError("This avae knows no classes: leave the class away.")
         if not self.config.xi:
-            return self.G(z)
-        xi = noise(len(z), self.config.latent, seed=seed, first=first, purpose=Purpose.POSTERIOR)
+            return super().decode(z, label=label)
+        self.refuse(label)
+        xi = noise(len(z), self.latent, seed=seed, first=first, purpose=Purpose.POSTERIOR)
         return self.G(torch.cat([z, xi.to(z)], 1))
 
-    def sample(
-        self, n: int, *, seed: int = 0, first: int = 0, truncation: float | None = None, label: int | None = None
-    ) -> Tensor:
-        z = self.prior(n, seed=seed, first=first, truncation=truncation)
-        return self.decode(z, seed=seed, first=first, label=label)
-
     @torch.no_grad()
+    def posterior(self, x: Tensor, *, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.E(x)
+
     def encode(self, x: Tensor, *, label: Tensor | None = None) -> Tensor:
-        return self.E(x)[0]
+        return self.posterior(x)[0]
 
     def reconstruct(self, x: Tensor, *, seed: int = 0, first: int = 0, label: Tensor | None = None) -> Tensor:
         """G(E(x), xi), xi from the seed."""

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ganvas.errors import UsageError
-from ganvas.game import Game, Player, Turn, frozen, minimise, noise
+from ganvas.game import Player, Turn, frozen, minimise
 from ganvas.games import Count, Fraction, Presets, Rate, Weight, register
+from ganvas.games._coded import Coded
 from ganvas.losses import accuracy, bce, gradient_penalty, hinge, lsgan, raw
 from ganvas.nets.dcgan import Critic, Generator
 from ganvas.optim import adam
@@ -90,7 +91,7 @@ PRESETS: Presets = {
 
 
 @register(Config, PRESETS)
-class DCGAN(Game):
+class DCGAN(Coded):
     """Deep convolutional GAN (Radford et al. 2016, 1511.06434).
 
     Alternating updates as Algorithm 1 of Goodfellow et al. 2014 (1406.2661), with its non-saturating loss. One round is
@@ -107,7 +108,7 @@ class DCGAN(Game):
             raise UsageError("dcgan learns from images; this data has none.")
         if config.conditional and ("label" not in schema or not schema.classes):
             raise UsageError("dcgan can be conditional only on data with classes; this data has none.")
-        self.config = config
+        self.config, self.latent = config, config.latent
         self.classes = len(schema.classes) if config.conditional else 0
         shape = schema["image"]
         self.G = Generator(shape, config.width, config.latent, classes=self.classes)
@@ -125,7 +126,7 @@ class DCGAN(Game):
     def round(self, image: Tensor, label: Tensor | None = None) -> Iterator[Turn]:  # [B, C, H, W] in [-1, 1], [B]
         config, n = self.config, len(image)
         label = label if self.classes else None
-        fake = self.G(self.normal(n, config.latent), label)
+        fake = self.G(self.normal(n, self.latent), label)
         real_score, fake_score = self.D(image, label), self.D(fake.detach(), label)
         if config.loss in BETWEEN:
             self.note(**accuracy(real_score, fake_score, BETWEEN[config.loss]))
@@ -170,27 +171,13 @@ class DCGAN(Game):
                 return raw(score)
 
     # ---- verbs -------------------------------------------------------------------------------------------------------
-    def prior(self, n: int, *, seed: int = 0, first: int = 0, truncation: float | None = None) -> Tensor:
-        z = noise(n, self.config.latent, seed=seed, first=first, truncation=truncation)
-        return z.to(self.G.dense.weight)
-
     @torch.no_grad()
     def decode(self, z: Tensor, *, seed: int = 0, first: int = 0, label: int | None = None) -> Tensor:
         """G(z), or G(z, label); without a label, row i is of class i modulo the number of classes."""
-        x: Tensor
         if not self.classes:
-            if label is not None:
-                raise UsageError("This dcgan knows no classes: leave the class away, or train with conditional.")
-            x = self.G(z)
-            return x
+            return super().decode(z, label=label)
         if label is not None and not 0 <= label < self.classes:
             raise UsageError(f"There is no class {label}: classes go from 0 to {self.classes - 1}.")
         rows = torch.arange(first, first + len(z), device=z.device)
-        x = self.G(z, rows % self.classes if label is None else torch.full_like(rows, label))
+        x: Tensor = self.G(z, rows % self.classes if label is None else torch.full_like(rows, label))
         return x
-
-    def sample(
-        self, n: int, *, seed: int = 0, first: int = 0, truncation: float | None = None, label: int | None = None
-    ) -> Tensor:
-        z = self.prior(n, seed=seed, first=first, truncation=truncation)
-        return self.decode(z, seed=seed, first=first, label=label)

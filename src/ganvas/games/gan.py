@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from ganvas.errors import UsageError
-from ganvas.game import Game, Player, Turn, frozen, minimise, noise
+from ganvas.game import Player, Turn, frozen, minimise
 from ganvas.games import Count, Fraction, Part, Presets, Rate, register
+from ganvas.games._coded import Coded
 from ganvas.losses import accuracy, bce, raw, saturating
 from ganvas.nets import dcgan, mlp, table
 from ganvas.optim import exponential_decay, keras_adam
@@ -61,7 +61,7 @@ PRESETS: Presets = {
 
 
 @register(Config, PRESETS)
-class GAN(Game):
+class GAN(Coded):
     """Generator against discriminator (Goodfellow et al. 2014, 1406.2661).
 
     With d the sigmoid of its score, the critic D minimises E[-ln d(x) - ln(1 - d(G(z)))]. G minimises the other side of
@@ -111,25 +111,6 @@ class GAN(Game):
                 return bce(score, 1)
             case "raw":
                 return raw(score)
-
-    # ---- verbs -------------------------------------------------------------------------------------------------------
-    def prior(self, n: int, *, seed: int = 0, first: int = 0, truncation: float | None = None) -> Tensor:
-        z = noise(n, self.latent, seed=seed, first=first, truncation=truncation)
-        return z.to(next(self.parameters()))
-
-    @torch.no_grad()
-    def decode(self, z: Tensor, *, seed: int = 0, first: int = 0, label: int | None = None) -> Tensor:
-        """G(z)."""
-        if label is not None:
-            raise UsageError("This gan knows no classes: leave the class away.")
-        x: Tensor = self.G(z)
-        return x
-
-    def sample(
-        self, n: int, *, seed: int = 0, first: int = 0, truncation: float | None = None, label: int | None = None
-    ) -> Tensor:
-        z = self.prior(n, seed=seed, first=first, truncation=truncation)
-        return self.decode(z, seed=seed, first=first, label=label)
 
 
 def _nets(config: Config, shape: tuple[int, ...], latent: int) -> tuple[nn.Module, nn.Module]:

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ganvas.errors import UsageError
-from ganvas.game import Game, Player, Turn, minimise, noise
+from ganvas.game import Player, Turn, minimise, noise
 from ganvas.games import Count, Part, Presets, Rate, Weight, register
+from ganvas.games._coded import Coded
 from ganvas.losses import bernoulli_nll, bits_per_dim, gaussian_nll, kl_normal
 from ganvas.nets.table import Decoder, Encoder
 from ganvas.optim import exponential_decay, keras_adam
@@ -49,7 +50,7 @@ PRESETS: Presets = {
 
 
 @register(Config, PRESETS)
-class VAE(Game):
+class VAE(Coded):
     """ELBO and reparameterisation (Kingma & Welling 2014, 1312.6114, equations 3 and 10; 2019, 1906.02691).
 
     Encoder q(z|x) = N(mu(x), sigma^2) and decoder p(x|z) ascend the evidence lower bound
@@ -62,7 +63,7 @@ class VAE(Game):
             raise UsageError("vae learns from images; this data has none.")
         if config.conditional and not schema.classes:
             raise UsageError("--conditional needs classes, and this data has none: leave it away.")
-        self.config = config
+        self.config, self.latent = config, config.latent
         self.classes = len(schema.classes) if config.conditional else 0
         channels, height, width = shape = schema["image"]
         self.E = Encoder(
@@ -77,7 +78,7 @@ class VAE(Game):
         )
 
     def round(self, image: Tensor, label: Tensor | None = None) -> Iterator[Turn]:  # [B, C, H, W] in [-1, 1], [B]
-        reconstruction, kl = self._bound(image, self.normal(len(image), self.config.latent), label)
+        reconstruction, kl = self._bound(image, self.normal(len(image), self.latent), label)
         self.note(elbo=-(reconstruction + kl).mean())
         yield minimise(self.autoencoder, reconstruction=reconstruction.mean(), kl=(self.config.beta, kl.mean()))
 
@@ -103,9 +104,6 @@ class VAE(Game):
         return F.one_hot(label, self.classes)
 
     # ---- verbs -------------------------------------------------------------------------------------------------------
-    def prior(self, n: int, *, seed: int = 0, first: int = 0, truncation: float | None = None) -> Tensor:
-        return noise(n, self.config.latent, seed=seed, first=first, truncation=truncation).to(self.E.log_sigma)
-
     @torch.no_grad()
     def decode(self, z: Tensor, *, seed: int = 0, first: int = 0, label: int | None = None) -> Tensor:
         """The mean of p(x|z). A conditional game takes ``label``, else row i class ``first + i`` modulo K."""
@@ -122,14 +120,12 @@ class VAE(Game):
         h = self.D(self._told(z, label))
         return h if self.config.likelihood == "gaussian" else 2 * torch.sigmoid(h) - 1
 
-    def sample(
-        self, n: int, *, seed: int = 0, first: int = 0, truncation: float | None = None, label: int | None = None
-    ) -> Tensor:
-        return self.decode(self.prior(n, seed=seed, first=first, truncation=truncation), first=first, label=label)
-
     @torch.no_grad()
+    def posterior(self, x: Tensor, *, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._posterior(x, label)
+
     def encode(self, x: Tensor, *, label: Tensor | None = None) -> Tensor:
-        return self._posterior(x, label)[0]
+        return self.posterior(x, label=label)[0]
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, *, seed: int = 0, first: int = 0, label: Tensor | None = None) -> Tensor:
@@ -138,7 +134,7 @@ class VAE(Game):
     @torch.no_grad()
     def elbo(self, x: Tensor, *, seed: int = 0, first: int = 0, label: Tensor | None = None) -> dict[str, Tensor]:
         n, dims = len(x), x[0].numel()
-        eps = noise(n, self.config.latent, seed=seed, first=first, purpose=Purpose.POSTERIOR).to(x)
+        eps = noise(n, self.latent, seed=seed, first=first, purpose=Purpose.POSTERIOR).to(x)
         if self.config.likelihood == "gaussian":
             levels = noise(n, dims, seed=seed, first=first, purpose=Purpose.DEQUANTISE).to(x)
             x = x + (torch.special.ndtr(levels).view(x.shape) - 0.5) / 127.5  # uniform within each grey level

@@ -10,6 +10,8 @@ both directions, and the rows of a dense layer, which count positions in the ord
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -53,10 +55,19 @@ class Stack(nn.Module):
         self.features = 8 * width * (height // times) * (breadth // times)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = F.leaky_relu_(self.convs[0](x.flip(2, 3)), 0.2)
+        return flat(self.maps(x)[-1])
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """The four feature maps, [B, ch ... 8ch, h, w], turned by 180 degrees."""
+        maps = [F.leaky_relu_(self.convs[0](x.flip(2, 3)), 0.2)]
         for conv, norm in zip(list(self.convs)[1:], self.norms, strict=True):
-            h = F.leaky_relu_(norm(conv(h)), 0.2)
-        return h.permute(0, 2, 3, 1).flatten(1)  # no copy: maps are channels-last
+            maps.append(F.leaky_relu_(norm(conv(maps[-1])), 0.2))
+        return maps
+
+
+def flat(h: Tensor) -> Tensor:
+    """Maps [B, C, H, W] as rows counted h, w, c; no copy, for maps are channels-last."""
+    return h.permute(0, 2, 3, 1).flatten(1)
 
 
 class Head(nn.Module):
@@ -80,6 +91,47 @@ class Critic(Head):
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x)[:, 0]
+
+
+class FeatureCritic(nn.Module):
+    """Image to a logit [B] and the features [B, F] in which VAE/GAN measures likeness.
+
+    Those are the last map; of pictures with a shorter side of 64 pixels or more the third, over the root of 2.
+    """
+
+    def __init__(self, shape: Shape, width: int) -> None:
+        super().__init__()
+        self.stack = Stack(shape, width)
+        self.dense = nn.Linear(self.stack.features, 1)
+        self.large = strides(shape)[2] == 2
+        initialise(self)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        maps = self.stack.maps(x)
+        last = flat(maps[-1])
+        return self.dense(last)[:, 0], flat(maps[2]) / math.sqrt(2) if self.large else last
+
+
+class JointCritic(nn.Module):
+    """Image and code [B, Z] to one logit [B]: a net for each (8ch), and dense layers for both (16ch, 16ch, 1)."""
+
+    def __init__(self, shape: Shape, width: int, latent: int) -> None:
+        super().__init__()
+        n = 8 * width
+        self.x = Head(shape, width, n)
+        self.z = nn.ModuleList([nn.Linear(latent, n), nn.Linear(n, n), nn.Linear(n, n)])
+        self.both = nn.ModuleList([nn.Linear(2 * n, 2 * n), nn.Linear(2 * n, 2 * n), nn.Linear(2 * n, 1)])
+        initialise(self)
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        return dense(self.both, torch.cat([self.x(x), dense(self.z, z)], 1))[:, 0]
+
+
+def dense(layers: nn.ModuleList, h: Tensor) -> Tensor:
+    """Dense layers with leaky ReLUs between them."""
+    for i, layer in enumerate(layers):
+        h = layer(F.leaky_relu_(h, 0.2) if i else h)
+    return h
 
 
 class Encoder(nn.Module):

@@ -1,0 +1,1 @@
+"""Benchmarks: tables of many runs, by one command."""

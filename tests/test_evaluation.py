@@ -133,8 +133,8 @@ def test_samples_are_measured_against_the_training_split(trained: Trained) -> No
     game: Any = ganvas.load(trained("dcgan"))
     tool: Any = metric("fd-digits")
     data = open_data("digits?limit=96")
-    real = tool.moments([data.tensors(subset(50, 96, seed=2))["image"]])
-    expected = tool.distance(real, tool.moments([game.sample(50, seed=2)]))
+    real = tool.statistics([data.tensors(subset(50, 96, seed=2))["image"]])
+    expected = tool.distance(real, tool.statistics([game.sample(50, seed=2)]))
     figure = evaluate(trained("dcgan"), metrics=["fd-digits"], n=50, seed=2, device="cpu")["fd-digits"]
     assert figure.value == pytest.approx(expected.value, rel=1e-4)
     assert figure.recipe["split"] == "train"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from ganvas.devices import device as named_device
 from ganvas.errors import DataError, UsageError
 from ganvas.evaluation import BATCH, MOST, Figures, Tools, check_n, checked, told
 from ganvas.inputs import fitting
-from ganvas.metrics import COMPARES, NAMES, FrechetDistance, PairMetric, gather
+from ganvas.metrics import COMPARES, NAMES, PairMetric, SetMetric, gather
 from ganvas.metrics import subset as drawn
 from ganvas.run import Run
 from ganvas.verbs import Samples
@@ -71,7 +72,7 @@ def compare(
     figures: Figures = {}
     if pairs := tools.of(PairMetric):  # type: ignore[type-abstract]  # asked of, never called
         figures |= _pairs(sides, tools, pairs, n, seed)
-    if sets := tools.of(FrechetDistance):
+    if sets := tools.of(SetMetric):  # type: ignore[type-abstract]
         figures |= _sets(sides, tools, sets, n, seed)
     return {
         name: told(figures[name], a=sides[0].name, b=sides[1].name, seed=seed) for name in wanted if name in figures
@@ -104,7 +105,7 @@ def _samples(run: Run, seed: int, device: str) -> _Side:
     return _Side(f"samples of {run.folder}, seed {seed}", tuple(run.config.schema["image"]), None, read)
 
 
-def _sets(sides: Sequence[_Side], tools: Tools, sets: list[FrechetDistance], n: int | None, seed: int) -> Figures:
+def _sets(sides: Sequence[_Side], tools: Tools, sets: list[SetMetric[Any]], n: int | None, seed: int) -> Figures:
     most = n or min((side.count for side in sides if side.count is not None), default=MOST)
     moments = []
     for side in sides:

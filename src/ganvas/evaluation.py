@@ -16,7 +16,7 @@ from ganvas.devices import device as named_device
 from ganvas.errors import Damaged, DataError, GanvasError, MissingWeights, RunError, UsageError, nearest
 from ganvas.game import Game
 from ganvas.inputs import fitting
-from ganvas.metrics import COMPARES, NAMES, Figure, FrechetDistance, Metric, Modes, Moments, PairMetric, gather, metric
+from ganvas.metrics import COMPARES, NAMES, Figure, Metric, Modes, Moments, PairMetric, SetMetric, gather, metric
 from ganvas.metrics import subset as drawn
 from ganvas.run import Run
 from ganvas.verbs import Bounds, Reconstructs, Samples
@@ -65,7 +65,7 @@ def evaluate(
     pairs = tools.of(PairMetric)  # type: ignore[type-abstract]  # asked of, never called
     if pairs or ELBO in names:
         figures |= _reconstructions(game, dataset, tools, pairs, n or MOST, seed, bound=ELBO in names)
-    if sets := tools.of(FrechetDistance):
+    if sets := tools.of(SetMetric):  # type: ignore[type-abstract]
         figures |= _samples(game, dataset, tools, sets, n or MOST, seed)
     figures = {name: told(figures[name], run=str(run.folder)) for name in names if name in figures}
     try:
@@ -209,7 +209,7 @@ def _bound(game: Game, bounds: Moments, parts: Sequence[str], where: dict[str, A
     return Figure(told, std[ELBO], bounds.n, {**recipe, **where}, mean)
 
 
-def _samples(game: Game, dataset: Dataset, tools: Tools, sets: list[FrechetDistance], n: int, seed: int) -> Figures:
+def _samples(game: Game, dataset: Dataset, tools: Tools, sets: list[SetMetric[Any]], n: int, seed: int) -> Figures:
     """Samples against the training split, in every feature space at once."""
     rows, device = drawn(n, len(dataset), seed=seed), next(game.parameters()).device
     chosen = f"{len(rows)} of {len(dataset)}"

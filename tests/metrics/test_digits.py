@@ -39,10 +39,10 @@ def test_is_trained_once_well_and_says_so(cache: Path, capsys: pytest.CaptureFix
 def test_tells_digits_from_what_they_are_not(real: Tensor) -> None:
     fd = metric("fd-digits")
     assert isinstance(fd, FrechetDistance)
-    even, odd = fd.moments(real[0::2].split(64)), fd.moments(real[1::2].split(100))
+    even, odd = fd.statistics(real[0::2].split(64)), fd.statistics(real[1::2].split(100))
     same = fd.distance(even, odd)
-    ones = fd.distance(even, fd.moments([real[1::2][load_digits().target[1::2] == 1]]))
-    noise = fd.distance(even, fd.moments([torch.rand(800, 1, 32, 32) * 2 - 1]))
+    ones = fd.distance(even, fd.statistics([real[1::2][load_digits().target[1::2] == 1]]))
+    noise = fd.distance(even, fd.statistics([torch.rand(800, 1, 32, 32) * 2 - 1]))
     assert 5 * same.value < ones.value
     assert 5 * same.value < noise.value
     assert fd.distance(even, even).value == pytest.approx(0, abs=1e-9)

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from ganvas.errors import DataError
 from ganvas.metrics import extractors, frechet
-from ganvas.metrics.frechet import FrechetDistance, gather
+from ganvas.metrics.frechet import FrechetDistance
 from ganvas.metrics.moments import Moments
+from ganvas.metrics.sets import gather
 from ganvas.nets.features import FeatureStack
 
 
@@ -73,8 +74,8 @@ def images(n: int, seed: int, *shape: int) -> Tensor:
 @settings(max_examples=4, deadline=None)
 def test_the_value_does_not_depend_on_the_batch_size(fd: FrechetDistance, batch: int) -> None:
     a, b = images(12, 0), images(12, 1) * 0.5
-    whole = fd.distance(fd.moments([a]), fd.moments([b])).value
-    assert fd.distance(fd.moments(a.split(batch)), fd.moments(b.split(7))).value == pytest.approx(whole, rel=1e-4)
+    whole = fd.distance(fd.statistics([a]), fd.statistics([b])).value
+    assert fd.distance(fd.statistics(a.split(batch)), fd.statistics(b.split(7))).value == pytest.approx(whole, rel=1e-4)
 
 
 def test_equals_a_derivation_of_its_own(fd: FrechetDistance) -> None:
@@ -91,15 +92,15 @@ def test_equals_a_derivation_of_its_own(fd: FrechetDistance) -> None:
     (m, a), (k, b) = statistics
     root = scipy.linalg.sqrtm(a @ b + 1e-18 * np.eye(512)).real
     expected = np.square(m - k).sum() + np.trace(a) + np.trace(b) - 2 * np.trace(root)
-    found = fd.distance(fd.moments([sides[0]]), fd.moments([sides[1]]))
+    found = fd.distance(fd.statistics([sides[0]]), fd.statistics([sides[1]]))
     assert found.value == pytest.approx(expected, rel=1e-3)
     assert found.n == 40
     assert "40 images do not span 512 dimensions" in found.recipe["warning"]
 
 
 def test_a_set_against_itself_and_the_recipe(fd: FrechetDistance) -> None:
-    side = fd.moments([images(30, 0)])
-    figure = fd.distance(side, fd.moments(images(30, 0).split(4)))
+    side = fd.statistics([images(30, 0)])
+    figure = fd.distance(side, fd.statistics(images(30, 0).split(4)))
     assert figure.value == pytest.approx(0, abs=1e-6 * side.covariance.trace().item())
     told = figure.to_json()
     assert told["std"] is None
@@ -117,32 +118,32 @@ def test_samples_measure_like_the_same_samples_saved(fd: FrechetDistance) -> Non
 
 
 def test_small_images_of_any_size_meet_at_64_and_larger_ones_must_agree(fd: FrechetDistance) -> None:
-    small, grey = fd.moments([images(4, 0)]), fd.moments([images(4, 1, 1, 48, 20)])
+    small, grey = fd.statistics([images(4, 0)]), fd.statistics([images(4, 1, 1, 48, 20)])
     assert fd.distance(small, grey).recipe["size"] == [64, 64]
-    large = fd.moments([images(2, 2, 3, 80, 72)])
+    large = fd.statistics([images(2, 2, 3, 80, 72)])
     with pytest.raises(DataError, match=r"\[64, 64\] and \[80, 72\]"):
         fd.distance(small, large)
-    assert fd.distance(large, fd.moments([images(3, 5, 3, 80, 72)])).recipe["size"] == [80, 72]
+    assert fd.distance(large, fd.statistics([images(3, 5, 3, 80, 72)])).recipe["size"] == [80, 72]
 
 
 def test_bad_sets_are_refused(fd: FrechetDistance) -> None:
-    one, two = fd.moments([images(1, 0)]), fd.moments([images(2, 0)])
+    one, two = fd.statistics([images(1, 0)]), fd.statistics([images(2, 0)])
     with pytest.raises(DataError, match="at least 2 images on each side, and one side has 1"):
         fd.distance(one, two)
     with pytest.raises(DataError, match="no images"):
-        fd.moments([])
+        fd.statistics([])
     with pytest.raises(DataError, match="differ in shape"):
-        fd.moments([images(2, 0), images(2, 0, 3, 40, 40)])
+        fd.statistics([images(2, 0), images(2, 0, 3, 40, 40)])
     with pytest.raises(DataError, match="grey or RGB"):
-        fd.moments([images(2, 0, 2, 32, 32)])
+        fd.statistics([images(2, 0, 2, 32, 32)])
     with pytest.raises(DataError, match="grey or RGB"):
-        fd.moments([torch.zeros(2, 3, 32, 32, dtype=torch.uint8)])
+        fd.statistics([torch.zeros(2, 3, 32, 32, dtype=torch.uint8)])
 
 
 def test_images_that_are_not_finite_give_no_number_and_say_why(fd: FrechetDistance) -> None:
     broken = images(4, 0)
     broken[2, 0, 3, 3] = torch.nan
-    told = fd.distance(fd.moments([broken]), fd.moments([images(4, 1)])).to_json()
+    told = fd.distance(fd.statistics([broken]), fd.statistics([images(4, 1)])).to_json()
     assert told["value"] is None
     assert "not finite" in told["recipe"]["warning"]
 
@@ -154,16 +155,16 @@ def test_moments_are_kept_under_fingerprint_and_extractor(fd: FrechetDistance, c
         asked.append(1)
         yield images(3, 0)
 
-    first = fd.moments(batches(), fingerprint="a set")
-    assert torch.equal(fd.moments(batches(), fingerprint="a set").covariance, first.covariance)
+    first = fd.statistics(batches(), fingerprint="a set")
+    assert torch.equal(fd.statistics(batches(), fingerprint="a set").covariance, first.covariance)
     assert len(asked) == 1
-    fd.moments(batches(), fingerprint="another set")
+    fd.statistics(batches(), fingerprint="another set")
     other = FrechetDistance("fd-other", extractors.from_stack(FeatureStack("squeeze").eval(), "another net"))
-    other.moments(batches(), fingerprint="a set")
+    other.statistics(batches(), fingerprint="a set")
     assert len(asked) == 3
     for file in (cache / "moments").iterdir():
         file.write_bytes(b"damaged")
-    assert torch.equal(fd.moments(batches(), fingerprint="a set").covariance, first.covariance)
+    assert torch.equal(fd.statistics(batches(), fingerprint="a set").covariance, first.covariance)
     assert len(asked) == 4
 
 

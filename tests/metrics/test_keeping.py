@@ -27,9 +27,9 @@ def test_figures_come_without_a_cache(
     with monkeypatch.context() as patch:
         patch.setenv("GANVAS_CACHE", str(cache))
         distance = metric("fd-digits")
-        wanted = distance.moments(iter([torch.zeros(4, 1, 32, 32)])).mean  # type: ignore[union-attr]
+        wanted = distance.statistics(iter([torch.zeros(4, 1, 32, 32)])).mean  # type: ignore[union-attr]
     assert isinstance(distance, FrechetDistance)
-    found = distance.moments(iter([torch.zeros(4, 1, 32, 32)]), fingerprint="zeros").mean
+    found = distance.statistics(iter([torch.zeros(4, 1, 32, 32)]), fingerprint="zeros").mean
     assert torch.equal(found, wanted)
     assert "cannot be written, so it is computed again the next time" in capsys.readouterr().err
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from ganvas.errors import Damaged
-from ganvas.files import atomic
+from ganvas.metrics.statistics import Statistic
 
 
 def double(x: Tensor) -> Tensor:
@@ -19,18 +16,17 @@ def double(x: Tensor) -> Tensor:
     return x.to("cpu" if x.device.type == "mps" else x.device, torch.float64)
 
 
-class Moments:
+class Moments(Statistic):
     """Streaming moments of vectors [D]: float64 sums about a pilot, the mean of the first batch.
 
     The pilot keeps the subtraction in the covariance harmless: E[x^2] - E[x]^2 loses all digits where the mean is large
     beside the deviation. Batch size, order and merging change the result by float64 rounding alone.
-
-    recipe: what the vectors are; it travels with the sums, and only sums of one recipe may meet.
     """
 
+    kind: ClassVar[str] = "moments"
+
     def __init__(self, recipe: Mapping[str, Any] | None = None) -> None:
-        self.recipe = dict(recipe or {})
-        self.n = 0
+        super().__init__(recipe)
         self._pilot = self._sum = torch.empty(0, dtype=torch.float64)  # [D]
         self._products = torch.empty(0, 0, dtype=torch.float64)  # [D, D]: sum of (x - pilot)(x - pilot)'
 
@@ -81,29 +77,13 @@ class Moments:
         centred = self._products - torch.outer(self._sum, self._sum / self.n)
         return (centred / (self.n - 1) if self.n > 1 else torch.full_like(centred, torch.nan)).cpu()
 
-    def save(self, path: Path) -> None:
-        """Writes the sums as safetensors, whole or not at all."""
-        from safetensors.torch import save_file
+    @property
+    def finite(self) -> bool:
+        """Whether mean and covariance are finite."""
+        return all(bool(value.isfinite().all()) for value in (self.mean, self.covariance))
 
-        tensors = {"pilot": self._pilot, "sum": self._sum, "products": self._products}
-        with atomic(path) as part:
-            save_file(
-                {name: value.cpu().contiguous() for name, value in tensors.items()},
-                part,
-                {"n": str(self.n), "recipe": json.dumps(self.recipe)},
-            )
+    def tensors(self) -> dict[str, Tensor]:
+        return {"pilot": self._pilot, "sum": self._sum, "products": self._products}
 
-    @classmethod
-    def load(cls, path: Path) -> Moments:
-        """Reads what `save` wrote. Raises Damaged."""
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata()
-                moments = cls(json.loads(metadata["recipe"]))
-                moments.n = int(metadata["n"])
-                moments._pilot, moments._sum, moments._products = map(file.get_tensor, ("pilot", "sum", "products"))
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise Damaged(f"{path} does not hold moments ({error}): delete it, and it is computed again.") from error
-        return moments
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        self._pilot, self._sum, self._products = (tensors[name] for name in ("pilot", "sum", "products"))

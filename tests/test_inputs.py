@@ -39,10 +39,10 @@ def test_other_data_is_prepared_to_the_size_and_channels_of_the_run(tmp_path: Pa
 
 
 def test_the_runs_own_source_is_prepared_as_it_was(tmp_path: Path, photos: Path) -> None:
-    own = f"{photos}?size=24&crop=60"
+    own = f"{photos}?size=24&crop=60&resize=bilinear"
     cropped = folders.build(tmp_path / "run", data=own, schema={"image": [3, 24, 24]}, classes=[], leaves={})
     again = fitting(cropped, f"{photos}?limit=1")
-    assert again.spec == f"{photos}?size=24&crop=60&limit=1"
+    assert again.spec == f"{photos}?size=24&crop=60&resize=bilinear&limit=1"
     assert fitting(cropped, str(photos)).fingerprint == fitting(cropped).fingerprint
     assert fitting(cropped, f"{photos}/a.png").spec == f"{photos}/a.png?size=24&channels=rgb"
 

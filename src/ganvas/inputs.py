@@ -27,7 +27,7 @@ def fitting(run: Run, spec: str | None = None, *, labelled: bool = True) -> Data
                 f"{run.folder} takes {channels} images of {w}x{h}: leave size and channels away in {spec!r}."
             )
         if (asked.kind, asked.source) == (own.kind, own.source):
-            asked = replace(asked, size=own.size, channels=own.channels, crop=own.crop)
+            asked = replace(asked, size=own.size, channels=own.channels, crop=own.crop, resize=own.resize)
         elif asked.kind != "mixture":
             asked = replace(asked, size=(w, h), channels=channels)
     dataset = open_data(str(asked), prefer=run.config.system)

@@ -7,10 +7,12 @@ import zlib
 import numpy as np
 import pytest
 import skimage.data
+import torch
 from drawing import Array, encoded, noise, read, read_or_reason
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
+from torch.nn import functional
 
 from ganvas.data.pictures import MOST_PIXELS, Preparation, decode, upright_size
 from ganvas.data.source import BadPicture, Encoded
@@ -244,6 +246,41 @@ def test_centre_cuts_and_none_stretches() -> None:
 def test_shrinks_without_aliasing() -> None:
     stripes = np.tile(np.array([[0, 255]], np.uint8), (64, 32))
     assert np.abs(read(encoded(stripes), 8, 8, channels=1)[:, 1:-1].astype(int) - 127.5).max() < 1
+
+
+# ---- bilinear without antialiasing -----------------------------------------------------------------------------------
+def interpolated(pixels: Array, width: int, height: int, dtype: torch.dtype) -> Array:
+    """What torch makes of pixels [H, W, C] at that size, not rounded."""
+    planes = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].to(dtype)
+    resized = functional.interpolate(planes, (height, width), mode="bilinear", align_corners=False, antialias=False)
+    return resized[0].permute(1, 2, 0).numpy()
+
+
+@given(st.integers(1, 150), st.integers(1, 150), st.integers(0, 7), st.integers(0, 7), st.integers(0, 99))
+@settings(deadline=None, max_examples=60)
+def test_bilinear_gives_the_bytes_of_torch_where_float32_is_exact(w: int, h: int, i: int, j: int, seed: int) -> None:
+    pixels, to = noise(seed, h, w, 3), (2**i, 2**j)
+    expected = interpolated(pixels, *to, torch.float32).round()
+    assert np.array_equal(read(encoded(pixels), *to, crop="none", resize="bilinear"), expected)
+
+
+@given(*[st.integers(1, 90)] * 4, st.integers(0, 99))
+@settings(deadline=None, max_examples=60)
+def test_bilinear_gives_the_nearest_byte_everywhere(w: int, h: int, to_w: int, to_h: int, seed: int) -> None:
+    pixels = noise(seed, h, w, 1)
+    exact = interpolated(pixels, to_w, to_h, torch.float64)
+    got = read(encoded(pixels[..., 0]), to_w, to_h, crop="none", resize="bilinear", channels=1)
+    assert np.abs(got - exact).max() <= 0.5 + 1e-9
+
+
+@pytest.mark.parametrize("crop", ["centre", "none", (108, 132)])
+def test_bilinear_takes_a_jpeg_at_its_own_scale_and_its_window_to_the_pixel(crop: str | tuple[int, int]) -> None:
+    data = encoded(skimage.data.coffee(), "JPEG", quality=95)  # 600 x 400
+    whole = read(data)
+    window = {"centre": whole[:, 100:500], "none": whole, (108, 132): whole[134:266, 246:354]}[crop]
+    expected = interpolated(window, 64, 64, torch.float32).round()
+    assert np.array_equal(read(data, 64, 64, crop=crop, resize="bilinear"), expected)
+    assert not np.array_equal(read(data, 64, 64, crop=crop), expected)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 900), (900, 1), (2, 1)])

@@ -26,7 +26,8 @@ common = {
 }
 pictures = {
     "size": st.none() | st.tuples(SIDES, SIDES),
-    "crop": st.sampled_from(["centre", "none"]) | st.tuples(SIDES, SIDES),
+    "crop": st.sampled_from([None, "centre", "none"]) | st.tuples(SIDES, SIDES),
+    "resize": st.sampled_from([None, "bicubic", "bilinear"]),
     "flip": st.booleans(),
     "channels": st.sampled_from([None, "rgb", "grey"]),
     "max_bad": st.floats(0, 1),
@@ -83,7 +84,8 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("digits", Spec("digits"), "digits"),
         ("images:my photos", Spec("my photos", "images"), "images:my photos"),
-        ("a?crop=centre&max-bad=1%&strict=false&flip=false", Spec("a"), "a"),  # the defaults
+        ("a?max-bad=1%&strict=false&flip=false", Spec("a"), "a"),  # the defaults
+        ("a?resize=bicubic&crop=centre", Spec("a", crop="centre", resize="bicubic"), "a?crop=centre&resize=bicubic"),
         ("a?flip=true&size=64x64", Spec("a", size=(64, 64), flip=True), "a?size=64&flip=true"),
         ("a?size=640x360&crop=none", Spec("a", size=(640, 360), crop="none"), "a?size=640x360&crop=none"),
         ("a?crop=178x218&channels=grey", Spec("a", crop=(178, 218), channels="grey"), "a?crop=178x218&channels=grey"),
@@ -130,6 +132,7 @@ WRONG = {
     "holdout": ["0", "1", "0%", "100%", "-0.1", "half", "1.5", "nan", ""],
     "size": ["0", "64x", "x64", "64x0", "-1", "4097", "64×64", "٣", "1e2", ""],
     "crop": ["center", "0", "1x", "all"],
+    "resize": ["nearest", "Bilinear", ""],
     "flip": ["yes", "1", "True", ""],
     "channels": ["gray", "rgba", "3"],
     "limit": ["0", "-1", "1.5", "1e3", "many", "1" * 13],

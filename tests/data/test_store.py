@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
@@ -28,6 +29,16 @@ def stores(cache: Path) -> Path:
     """The folder of stores, empty."""
     without_stores(cache)
     return cache / "stores"
+
+
+def test_what_was_built_before_there_was_another_way_to_resize_is_still_found(stores: Path) -> None:
+    for key in ("", "?resize=bicubic&crop=centre", "?crop=centre"):
+        open_data(f"digits{key}")
+    address = [1, [["digits", 1], [None, "centre", None, None, None, False]]]  # format, source, preparation
+    digest = hashlib.sha256(json.dumps(address).encode()).hexdigest()
+    assert [path.name for path in stores.iterdir() if path.is_dir()] == [digest[:32]]
+    open_data("digits?resize=bilinear")
+    assert sum(path.is_dir() for path in stores.iterdir()) == 2
 
 
 # ---- columns ---------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -92,16 +93,17 @@ def _preparation(source: Source, scan: Scan, spec: Spec, natural: bool) -> Prepa
     arrays = None not in shapes
     channels = {"rgb": 3, "grey": 1}.get(spec.channels or "", 0)
     channels = channels or (1 if arrays and all(shape and shape[-1] == 1 for shape in shapes) else 3)
+    prepared = partial(Preparation, crop=spec.crop or "centre", resize=spec.resize or "bicubic", channels=channels)
     size = spec.size or (spec.crop if isinstance(spec.crop, tuple) else source.size)
     if size is not None:
-        return Preparation(size, spec.crop, channels)
+        return prepared(size)
     if arrays:
         own = {(shape[1], shape[0]) for shape in shapes if shape and len(shape) == 3}
-        return Preparation(own.pop() if len(own) == 1 else (SIDE, SIDE), spec.crop, channels)
+        return prepared(own.pop() if len(own) == 1 else (SIDE, SIDE))
     first = _first_size(scan)
     if natural or max(first) <= LARGEST_KEPT:
-        return Preparation(first, spec.crop, channels, keep=True)
-    return Preparation((SIDE, SIDE), spec.crop, channels)
+        return prepared(first, keep=True)
+    return prepared((SIDE, SIDE))
 
 
 def _first_size(scan: Scan) -> Size:

@@ -31,7 +31,9 @@ def open_data(spec: str, *, prefer: str | None = None, natural: bool = False, ve
     """
     asked = parse(spec)
     source = find(asked)
-    preparation = [asked.size, asked.crop, asked.channels, asked.holdout, asked.limit, natural]
+    preparation = [asked.size, asked.crop or "centre", asked.channels, asked.holdout, asked.limit, natural]
+    if asked.resize == "bilinear":  # said only then: addresses of older stores stay as they are
+        preparation.append(asked.resize)
     try:
         store = obtain(
             [source.identity, preparation],

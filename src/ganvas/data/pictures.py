@@ -7,8 +7,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from ganvas.data.source import BadPicture, Encoded, Pixels
@@ -43,12 +45,13 @@ class Preparation:
 
     size: width and height of the result. crop: "centre" cuts the largest centred window of the shape of ``size``,
     "none" stretches the whole picture, (width, height) cuts a centred window of so many pixels (as large a one of that
-    shape as there is, where the picture is smaller). channels: 3 (RGB) or 1 (grey). keep: ``size`` is every picture's
-    own; another raises `SizesDiffer`.
+    shape as there is, where the picture is smaller). resize: "bicubic" (antialiased) or "bilinear" (not). channels: 3
+    (RGB) or 1 (grey). keep: ``size`` is every picture's own; another raises `SizesDiffer`.
     """
 
     size: Size
     crop: str | Size = "centre"
+    resize: str = "bicubic"
     channels: int = 3
     keep: bool = False
 
@@ -121,7 +124,7 @@ def decode(picture: Encoded, preparation: Preparation) -> tuple[Pixels, Size, st
         if preparation.keep and size != preparation.size:
             raise SizesDiffer(picture.name)
         scale = 1.0
-        if image.format == "JPEG" and preparation.crop in ("centre", "none"):
+        if image.format == "JPEG" and preparation.crop in ("centre", "none") and preparation.resize == "bicubic":
             shrink = DRAFT * max(preparation.size[0] / size[0], preparation.size[1] / size[1])
             wide = image.width
             if shrink <= 0.5 and (draft := image.draft(None, (int(wide * shrink) + 1, int(image.height * shrink) + 1))):
@@ -142,16 +145,38 @@ def prepare(
     if image.size != preparation.size or not isinstance(preparation.crop, str):
         width, height = size or image.size
         left, top, right, bottom = preparation.window(width, height)
-        # What a smaller drawing has over, rounded up, lay to the right and below before it was turned.
-        x = image.width - width * scale if orientation in (2, 3, 6, 7) else 0
-        y = image.height - height * scale if orientation in (3, 4, 7, 8) else 0
-        right, bottom = min(x + right * scale, image.width), min(y + bottom * scale, image.height)
-        box = (x + left * scale, y + top * scale, right, bottom)
-        image = image.resize(preparation.size, Image.Resampling.BICUBIC, box)
+        if preparation.resize == "bilinear":  # drawn at its own scale: a smaller drawing would be antialiased
+            pixels = np.asarray(image.crop((round(left), round(top), round(right), round(bottom))))
+            image = Image.fromarray(bilinear(pixels, preparation.size))
+        else:
+            # What a smaller drawing has over, rounded up, lay to the right and below before it was turned.
+            x = image.width - width * scale if orientation in (2, 3, 6, 7) else 0
+            y = image.height - height * scale if orientation in (3, 4, 7, 8) else 0
+            right, bottom = min(x + right * scale, image.width), min(y + bottom * scale, image.height)
+            box = (x + left * scale, y + top * scale, right, bottom)
+            image = image.resize(preparation.size, Image.Resampling.BICUBIC, box)
     if preparation.channels == 3 and image.mode == "L":
         image = image.convert("RGB")
     pixels = np.asarray(image)
     return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def bilinear(pixels: Pixels, size: Size) -> Pixels:
+    """Pixels [H, W, ...] resized to that width and height: bilinear between the centres of the nearest pixels, without
+    antialiasing, rounded half to even.
+
+    torch.nn.functional.interpolate (antialias=False, align_corners=False) and tf.image.resize, then rounded: the same
+    bytes where the sides are powers of two up to 128, since float32 is exact there, and the nearer ones elsewhere. In
+    float64, and so the same on every machine.
+    """
+    values: NDArray[Any] = pixels
+    for axis, n in enumerate(reversed(size)):
+        last = values.shape[axis] - 1
+        at = ((np.arange(n) + 0.5) * ((last + 1) / n) - 0.5).clip(0, last)
+        low = at.astype(np.intp)
+        share = (at - low).reshape(-1, *[1] * (values.ndim - axis - 1))
+        values = values.take(low, axis) * (1 - share) + values.take(np.minimum(low + 1, last), axis) * share
+    return np.rint(values).astype(np.uint8)
 
 
 def _plain(image: Image.Image) -> Image.Image:

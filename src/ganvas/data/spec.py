@@ -12,7 +12,7 @@ from ganvas.errors import UsageError, nearest
 Size = tuple[int, int]  # width, height
 
 KINDS = {
-    "images": "a folder, zip or tar of pictures, .npz or .npy arrays, or a named set (cifar10, digits, photos)",
+    "images": "a folder, zip or tar of pictures, .npz or .npy arrays, or a named set such as digits or cifar10",
     "mixture": "points of a known density in the plane: ring8, grid25 or spiral",
 }
 PLANNED = (
@@ -20,6 +20,7 @@ PLANNED = (
     *("gaussian", "linear-gaussian", "hub"),
 )
 LARGEST = 4096  # pixels a side
+RESIZES = ("bicubic", "bilinear")
 
 
 # ---- values of the keys: each reader raises ValueError saying what it wants ------------------------------------------
@@ -68,6 +69,12 @@ def _crop(text: str) -> str | Size:
         raise ValueError("centre, none, or a window in pixels such as 108 or 178x218") from error
 
 
+def _resize(text: str) -> str:
+    if text not in RESIZES:
+        raise ValueError(" or ".join(RESIZES))
+    return text
+
+
 def _truth(text: str) -> bool:
     if text not in ("true", "false"):
         raise ValueError("true or false")
@@ -95,13 +102,17 @@ KEYS = {
     ),
     "size": Key(_size, "64 or 640x360 (width x height); default: the pictures' own if all alike and <= 256, else 64"),
     "crop": Key(_crop, "centre (default: the largest centred window of that shape), none (stretch), or pixels: 108"),
+    "resize": Key(
+        _resize,
+        "bicubic (default, antialiased), or bilinear without antialiasing, as torch's interpolate(align_corners=False)",
+    ),
     "flip": Key(_truth, "true: mirror each training image at random, left to right"),
     "channels": Key(_channels, "rgb or grey; default rgb for files, arrays keep theirs"),
     "limit": Key(_count, "at most so many rows of each split, chosen by a hash of the file's name"),
     "max-bad": Key(_fraction, "the fraction of files that may be unreadable and is skipped, at least one (default 1%)"),
     "strict": Key(_truth, "true: a single unreadable file is an error"),
 }
-PICTURE_KEYS = ("size", "crop", "flip", "channels", "max-bad", "strict")  # they say nothing about vectors
+PICTURE_KEYS = ("size", "crop", "resize", "flip", "channels", "max-bad", "strict")  # they say nothing about vectors
 
 
 def keys() -> dict[str, str]:
@@ -111,14 +122,19 @@ def keys() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Spec:
-    """A data spec, read. Its `str` is canonical: keys in one order, defaults left out, and it reads back as itself."""
+    """A data spec, read. Its `str` is canonical: keys in one order, defaults left out, and it reads back as itself.
+
+    None is what was not said: a named set may then have its own preparation, else ``crop`` is centre and ``resize``
+    bicubic.
+    """
 
     source: str
     kind: str | None = None
     split: str | None = None
     holdout: float | None = None
     size: Size | None = None
-    crop: str | Size = "centre"
+    crop: str | Size | None = None
+    resize: str | None = None
     flip: bool = False
     channels: str | None = None
     limit: int | None = None

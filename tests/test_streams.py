@@ -40,6 +40,7 @@ def test_purposes_are_never_renumbered() -> None:
         "METRIC": 12,
         "CLASSIFIER": 13,
         "DEQUANTISE": 14,
+        "SCORE": 15,
     }
 
 

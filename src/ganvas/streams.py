@@ -24,6 +24,7 @@ class Purpose(IntEnum):
     METRIC = 12  # subsets that a metric draws
     CLASSIFIER = 13  # training of fd-digits' classifier
     DEQUANTISE = 14  # a grey level's width of noise, for likelihoods
+    SCORE = 15  # the draw of a posterior that a benchmark scores
 
 
 def stream(seed: int, step: int, purpose: Purpose, index: int = 0) -> int:

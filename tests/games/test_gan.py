@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import avae_step
-import eager_avae
+import eager_table
 import hand
+import table_step
 from ganvas import games
 from ganvas.engine import Engine
 from ganvas.errors import UsageError
@@ -57,7 +57,7 @@ class Pair:
     def weights(self, net: nn.Module) -> list[Tensor]:
         if not isinstance(net, table.Decoder | table.Critic):
             return hand.plain(net)
-        turned = avae_step.turned(net, (4, 4), {"dense": 8 * WIDTH})
+        turned = table_step.turned(net, WIDTH)
         return [turned[name] for name, _ in net.named_parameters()]
 
 
@@ -65,9 +65,9 @@ def pair(schema: Schema, **settings: Any) -> Pair:
     torch.manual_seed(0)
     game = GAN(Config(width=WIDTH, latent=Z, lr_generator=1e-3, lr_critic=3e-3, **settings), schema).double()
     if isinstance(game.G, table.Decoder):
-        G, D = eager_avae.Decoder(1, WIDTH, Z, (2, 2, 1, 2)), eager_avae.Critic(1, WIDTH, (2, 2, 1, 2))
+        G, D = eager_table.Decoder(1, WIDTH, Z, (2, 2, 1, 2)), eager_table.Critic(1, WIDTH, (2, 2, 1, 2))
         for net, ours in ((G, game.G), (D, game.D)):
-            net.double().load_state_dict(avae_step.turned(ours, (4, 4), {"dense": 8 * WIDTH}))
+            net.double().load_state_dict(table_step.turned(ours, WIDTH))
         return Pair(game, G, D)
     if isinstance(game.G, dcgan.Generator):
         G, D = hand.Generator(1, WIDTH, Z), hand.Critic(1, WIDTH)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-import avae_step
-import eager_avae
+import eager_table
+import table_step
 from ganvas.errors import UsageError
 from ganvas.nets.table import Critic, Decoder, Encoder, Stack, strides
 
@@ -38,7 +38,7 @@ def test_the_eager_convolution_is_tensorflows_same(stride: int) -> None:
     conv = nn.Conv2d(2, 3, 5, stride, bias=False).double()
     x = torch.randn(1, 2, 8, 12, dtype=torch.float64)
     want = same_by_hand(x[0].numpy(), conv.weight.detach().numpy(), stride)
-    np.testing.assert_allclose(eager_avae.same(x, conv)[0].detach().numpy(), want, atol=1e-12)
+    np.testing.assert_allclose(eager_table.same(x, conv)[0].detach().numpy(), want, atol=1e-12)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -48,8 +48,8 @@ def test_the_eager_transposed_convolution_is_its_adjoint(stride: int) -> None:
     transposed.load_state_dict(conv.state_dict())
     x = torch.randn(1, 2, 8, 8, dtype=torch.float64)
     y = torch.randn(1, 3, 8 // stride, 8 // stride, dtype=torch.float64)
-    forth = (eager_avae.same(x, conv) * y).sum()
-    back = (x * eager_avae.same_transposed(y, transposed)).sum()
+    forth = (eager_table.same(x, conv) * y).sum()
+    back = (x * eager_table.same_transposed(y, transposed)).sum()
     torch.testing.assert_close(forth, back, atol=1e-12, rtol=1e-12)
 
 
@@ -64,12 +64,12 @@ def test_turned_nets_equal_padded_ones_in_float64(side: int, steps: tuple[int, .
         Critic(shape, width).double(),
     )
     theirs = (
-        eager_avae.Encoder(3, width, latent, steps).double(),
-        eager_avae.Decoder(3, width, latent, steps).double(),
-        eager_avae.Critic(3, width, steps).double(),
+        eager_table.Encoder(3, width, latent, steps).double(),
+        eager_table.Decoder(3, width, latent, steps).double(),
+        eager_table.Critic(3, width, steps).double(),
     )
-    for a, b, layer in zip(ours, theirs, ("mu", "dense", "dense"), strict=True):
-        b.load_state_dict(avae_step.turned(a, (4, 4), {layer: 8 * width}))
+    for a, b in zip(ours, theirs, strict=True):
+        b.load_state_dict(table_step.turned(a, width))
     torch.testing.assert_close(ours[0](x)[0], theirs[0](x), atol=1e-12, rtol=0)
     torch.testing.assert_close(ours[1](z), theirs[1](z), atol=1e-12, rtol=0)
     torch.testing.assert_close(ours[2](x), theirs[2](x), atol=1e-12, rtol=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class Purpose(IntEnum):
@@ -34,3 +35,14 @@ def stream(seed: int, step: int, purpose: Purpose, index: int = 0) -> int:
     """
     sequence = np.random.SeedSequence((seed, step, int(purpose), index))
     return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def bits(n: int, seed: int, step: int, purpose: Purpose, index: int = 0) -> NDArray[np.uint64]:
+    """n random 64-bit numbers of a stream."""
+    return np.random.PCG64(stream(seed, step, purpose, index)).random_raw(n)
+
+
+def permutation(n: int, seed: int, step: int, purpose: Purpose, index: int = 0) -> NDArray[np.int64]:
+    """The numbers from 0 to n - 1 in an order of chance."""
+    # By sorting raw bits: they are the same in every NumPy, which its own `permutation` need not be.
+    return bits(n, seed, step, purpose, index).argsort(kind="stable")

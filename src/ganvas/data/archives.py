@@ -46,22 +46,34 @@ def archive(path: Path) -> Source:
     return Source(f"{kind} of pictures", [kind, stamp(path)], lambda: scan(path), where=str(path))
 
 
-class _Members(Generic[Place]):
-    """Takes down an archive's pictures (path -> where it lies) as they are listed, and refuses what is dangerous."""
+class Guard:
+    """Refuses what is dangerous in an archive while its members are listed."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.pictures, self.ignored = path, dict[str, Place](), Counter[str]()
+        self.path = path
         self.bytes, self.packed = 0, path.stat().st_size
 
-    def add(self, name: str, size: int, place: Place | None) -> None:
-        """The next member; ``place`` is None for what is no file. Of two with the same path the last one counts."""
+    def parts(self, name: str, size: int) -> tuple[str, ...]:
+        """The parts of the next member's path; empty for what is none of the data. Raises DataError."""
         parts = PurePosixPath(name.replace("\\", "/")).parts
         if ".." in parts or (parts and (parts[0] == "/" or parts[0].endswith(":"))):
             raise DataError(f"{self.path} holds the path {name!r}, which leads out of the archive: it is refused.")
         self.bytes += size
         if self.bytes > max(1 << 30, MOST_EXPANSION * self.packed):
             raise DataError(f"{self.path} unpacks to over {MOST_EXPANSION} times its size: it is refused as a bomb.")
-        if place is None or any(is_hidden(part) for part in parts):
+        return () if any(is_hidden(part) for part in parts) else parts
+
+
+class _Members(Generic[Place]):
+    """Takes down an archive's pictures (path -> where it lies) as they are listed."""
+
+    def __init__(self, path: Path) -> None:
+        self.guard, self.pictures, self.ignored = Guard(path), dict[str, Place](), Counter[str]()
+
+    def add(self, name: str, size: int, place: Place | None) -> None:
+        """The next member; ``place`` is None for what is no file. Of two with the same path the last one counts."""
+        parts = self.guard.parts(name, size)
+        if place is None or not parts:
             return
         if is_picture(name):
             self.pictures["/".join(parts)] = place
@@ -95,31 +107,45 @@ def _scan_zip(path: Path) -> Scan:
                 except DAMAGE as error:
                     yield Encoded(names[row], BadPicture(str(error) or type(error).__name__))
 
-    return scan_paths(str(path), names, lambda rows: _blocks(read(rows)), members.ignored)
+    return scan_paths(str(path), names, lambda rows: blocks(read(rows)), members.ignored)
 
 
 def _scan_tar(path: Path) -> Scan:
     members = _Members[tuple[int, int]](path)  # where the bytes begin, and how many there are
+    for info, _ in walk_tar(path):
+        plain = info.isreg() and not info.issparse()
+        members.add(info.name, info.size, (info.offset_data, info.size) if plain else None)
+    names, places = members.in_order()
+
+    def read(rows: Rows) -> Iterator[Encoded]:
+        return from_tar(path, [(names[row], *places[row]) for row in rows])
+
+    return scan_paths(str(path), names, lambda rows: blocks(read(rows)), members.ignored)
+
+
+def walk_tar(path: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
+    """The members of a tar, and its bytes (unpacked where it is compressed) to read from at their ``offset_data``.
+
+    Raises DataError where it is damaged.
+    """
     try:
         with tarfile.open(path) as file:
             for info in file:
-                plain = info.isreg() and not info.issparse()
-                members.add(info.name, info.size, (info.offset_data, info.size) if plain else None)
+                yield info, _stream(file)
             _stream(file).seek(file.offset)
             if any(_stream(file).read(tarfile.BLOCKSIZE)):  # where tarfile stops without a word
                 raise tarfile.ReadError("a header in the middle is damaged")
     except DAMAGE as error:
         raise damaged(path, error) from error
-    names, places = members.in_order()
 
-    def read(rows: Rows) -> Iterator[Encoded]:
-        with tarfile.open(path) as file, _seekable(_stream(file), [places[row] for row in rows]) as stream:
-            for row in rows:
-                offset, size = places[row]
-                stream.seek(offset)
-                yield Encoded(names[row], _bounded(stream, size))
 
-    return scan_paths(str(path), names, lambda rows: _blocks(read(rows)), members.ignored)
+def from_tar(path: Path, members: Sequence[tuple[str, int, int]]) -> Iterator[Encoded]:
+    """Those members of a tar: each the name to give it, where its bytes begin, and how many there are."""
+    places = [(offset, size) for _, offset, size in members]
+    with tarfile.open(path) as file, _seekable(_stream(file), places) as stream:
+        for name, offset, size in members:
+            stream.seek(offset)
+            yield Encoded(name, _bounded(stream, size))
 
 
 def _stream(file: tarfile.TarFile) -> IO[bytes]:
@@ -144,7 +170,7 @@ def _seekable(stream: IO[bytes], places: Sequence[tuple[int, int]]) -> Iterator[
         yield unpacked
 
 
-def _blocks(pictures: Iterable[Encoded]) -> Iterator[Block]:
+def blocks(pictures: Iterable[Encoded]) -> Iterator[Block]:
     """In blocks of as many pictures as a folder's, or fewer where they are large: several blocks are held at once."""
     block: list[Encoded] = []
     held = 0

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ganvas.data.dataset import Dataset
+from ganvas.data.dataset import Dataset, to_tensors
 from ganvas.errors import UsageError
-from ganvas.streams import Purpose, stream
+from ganvas.streams import Purpose, bits, permutation
 
 
 class Order:
@@ -34,15 +34,9 @@ class Order:
 
 
 def _permutation(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    # By sorting raw bits: they are the same in every NumPy, which its own `permutation` need not be.
-    permutation = _bits(n, seed, epoch, Purpose.ORDER).argsort(kind="stable")
-    permutation.setflags(write=False)  # it is kept, and batches are views of it
-    return permutation
-
-
-def _bits(n: int, seed: int, step: int, purpose: Purpose) -> NDArray[np.uint64]:
-    """n random 64-bit numbers."""
-    return np.random.PCG64(stream(seed, step, purpose)).random_raw(n)
+    order = permutation(n, seed, epoch, Purpose.ORDER)
+    order.setflags(write=False)  # it is kept, and batches are views of it
+    return order
 
 
 class Batches:
@@ -82,5 +76,5 @@ class Batches:
         """This rank's rows of the batch of ``step`` (from 0)."""
         coins = None
         if self.flip:  # coins for the whole batch: a row's does not depend on how many ranks there are
-            coins = (_bits(self.batch_size, self.seed, step, Purpose.FLIP) >> np.uint64(63)).astype(bool)[self.mine]
-        return self.dataset.tensors(self.order.rows(step)[self.mine], self.device, mirrored=coins)
+            coins = (bits(self.batch_size, self.seed, step, Purpose.FLIP) >> np.uint64(63)).astype(bool)[self.mine]
+        return to_tensors(self.dataset.arrays(self.order.rows(step)[self.mine]), self.device, mirrored=coins)

@@ -49,12 +49,12 @@ def build(source: Source, spec: Spec, building: Building, *, natural: bool = Fal
     """
     scan = source.scan()
     chosen = choose(scan, spec)
-    preparation = _preparation(source, scan, spec, natural)
+    prepared = preparation(source, scan, spec, natural)
     try:
-        _fill(source, scan, chosen, preparation, spec, building)
+        _fill(source, scan, chosen, prepared, spec, building)
     except SizesDiffer:
         building.restart()
-        _fill(source, scan, chosen, replace(preparation, size=(SIDE, SIDE), keep=False), spec, building)
+        _fill(source, scan, chosen, replace(prepared, size=(SIDE, SIDE), keep=False), spec, building)
 
 
 # ---- which rows ------------------------------------------------------------------------------------------------------
@@ -88,7 +88,8 @@ def _lots(salt: str, part: Part) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 # ---- how they are prepared -------------------------------------------------------------------------------------------
-def _preparation(source: Source, scan: Scan, spec: Spec, natural: bool) -> Preparation:
+def preparation(source: Source, scan: Scan, spec: Spec, natural: bool) -> Preparation:
+    """What is done to each picture, as the spec says, or as the source has it where the spec says nothing."""
     shapes = {part.shape for part in scan.parts.values()}
     arrays = None not in shapes
     channels = {"rgb": 3, "grey": 1}.get(spec.channels or "", 0)
@@ -100,24 +101,23 @@ def _preparation(source: Source, scan: Scan, spec: Spec, natural: bool) -> Prepa
     if arrays:
         own = {(shape[1], shape[0]) for shape in shapes if shape and len(shape) == 3}
         return prepared(own.pop() if len(own) == 1 else (SIDE, SIDE))
-    first = _first_size(scan)
+    first = next(first_sizes(scan), (SIDE, SIDE))
     if natural or max(first) <= LARGEST_KEPT:
         return prepared(first, keep=True)
     return prepared((SIDE, SIDE))
 
 
-def _first_size(scan: Scan) -> Size:
-    """The size of the first picture that can be read."""
-    with quietly():
-        for part in scan.parts.values():
-            for block in part.read(np.arange(len(part.names))):
-                for picture in block if isinstance(block, list) else []:
-                    try:
-                        with opened(picture) as image:
-                            return upright_size(image)
-                    except BadPicture:
-                        continue
-    return SIDE, SIDE
+def first_sizes(scan: Scan) -> Iterator[Size]:
+    """The sizes of the pictures that can be read, from the first on."""
+    for part in scan.parts.values():
+        for block in part.read(np.arange(len(part.names))):
+            for picture in block if isinstance(block, list) else []:
+                try:
+                    with quietly(), opened(picture) as image:
+                        size = upright_size(image)
+                except BadPicture:
+                    continue
+                yield size
 
 
 def _prepared(block: Block, preparation: Preparation) -> _Done:

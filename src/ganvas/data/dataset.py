@@ -18,6 +18,7 @@ from ganvas.errors import UsageError, nearest
 from ganvas.schema import Schema
 
 Rows = NDArray[np.integer]
+Arrays = dict[str, NDArray[Any]]  # by field
 
 
 class Dataset:
@@ -88,22 +89,14 @@ class Dataset:
         """The images of rows, uint8 [B, H, W, C]."""
         return self._columns["image"].take(rows)
 
-    def tensors(
-        self, rows: Rows, device: str | torch.device = "cpu", *, mirrored: NDArray[np.bool_] | None = None
-    ) -> dict[str, Tensor]:
+    def arrays(self, rows: Rows) -> Arrays:
+        """The fields of rows as they are kept: ``image`` uint8 [B, H, W, C], the others as `tensors` gives them."""
+        return {field: column.take(rows) for field, column in self._columns.items()}
+
+    def tensors(self, rows: Rows, device: str | torch.device = "cpu") -> dict[str, Tensor]:
         """The fields of rows: ``image`` float32 [B, C, H, W] in [-1, 1], channels-last, or ``vector`` float32 [B, D];
-        ``label`` int64 [B] where there are classes. mirrored [B]: which images to flip left to right."""
-        device = torch.device(device)
-        batch = {}
-        for field, column in self._columns.items():
-            values = column.take(rows)
-            if field == "image":
-                if mirrored is not None:
-                    values[mirrored] = values[mirrored][:, :, ::-1]
-                batch[field] = _to(values, device).permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1)
-            else:
-                batch[field] = _to(values, device)
-        return batch
+        ``label`` int64 [B] where there are classes."""
+        return to_tensors(self.arrays(rows), torch.device(device))
 
     def chunks(
         self, batch_size: int, n: int | None = None, device: str | torch.device = "cpu"
@@ -117,6 +110,19 @@ class Dataset:
 def _shape(field: str, column: Column) -> tuple[int, ...]:
     shape = column.layout.shape
     return (shape[2], shape[0], shape[1]) if field == "image" else shape
+
+
+def to_tensors(arrays: Arrays, device: torch.device, *, mirrored: NDArray[np.bool_] | None = None) -> dict[str, Tensor]:
+    """What `Dataset.arrays` gave, as `Dataset.tensors`. mirrored [B]: which images to flip left to right, in place."""
+    batch = {}
+    for field, values in arrays.items():
+        if field == "image":
+            if mirrored is not None:
+                values[mirrored] = values[mirrored][:, :, ::-1]
+            batch[field] = _to(values, device).permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1)
+        else:
+            batch[field] = _to(values, device)
+    return batch
 
 
 def _to(values: NDArray[Any], device: torch.device) -> Tensor:

@@ -23,10 +23,11 @@ class BadPicture(Exception):  # noqa: N818 - a state of the file, named as peopl
 
 @dataclass(frozen=True)
 class Encoded:
-    """A picture as a file holds it: its path, its bytes, or why there are none."""
+    """A picture as a file holds it: its path, its bytes, or why there are none; its class, if that comes along."""
 
     name: str
     data: str | bytes | BadPicture
+    label: int | None = None
 
 
 Block = list[Encoded] | Pixels | Vectors
@@ -34,12 +35,17 @@ Block = list[Encoded] | Pixels | Vectors
 
 @dataclass(frozen=True)
 class Part:
-    """One split, as the source has it. ``read(rows)`` yields blocks of those rows, in their (ascending) order."""
+    """One split, as the source has it. ``read(rows)`` yields blocks of those rows, in their order.
+
+    It is ascending where a set is read into the store. ``runs``: the first rows of what is read from its beginning, as
+    row groups are, and therefore streamed as a whole; None where any row is read as soon as its neighbour.
+    """
 
     names: Sequence[str]  # one a row, unique: what holdout and limit go by
     read: Callable[[Rows], Iterator[Block]]
     labels: NDArray[np.int64] | None = None
     shape: tuple[int, ...] | None = None  # of a row of arrays, (H, W, C) or (D,); None: encoded pictures
+    runs: Rows | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,8 @@ class Source:
 
     layout: what it is, in a few words. identity: a JSON value that changes when the source does. scan: lists what there
     is; called only when a store has to be built. size: of the prepared pictures where none is asked for. mixture: the
-    name of the known density that the rows are drawn from.
+    name of the known density that the rows are drawn from. listing: name and size of every file, where the source can
+    be streamed; it is the same wherever it lies.
     """
 
     layout: str
@@ -66,6 +73,7 @@ class Source:
     size: tuple[int, int] | None = None
     mixture: str | None = None
     where: str = ""  # as messages name it
+    listing: Sequence[tuple[str, int]] | None = None
 
 
 def stamp(path: Path) -> list[Any]:

@@ -4,6 +4,7 @@
     runs.py      train, info, runs, calibrate, report
     verbs.py     sample, encode, reconstruct, interpolate, traverse
     measures.py  evaluate, compare
+    benchmarks.py  benchmark
     flags.py     what all of them share: a function as a command, and its Answer
 
 Figures and the paths of what was written go to stdout, all else to stderr. Nothing here imports torch before it must.
@@ -93,7 +94,7 @@ def _run(words: list[str], json: bool) -> int:
         return 0
     if os.environ.get("RANK", "0") == "0":  # under torchrun every rank comes here, and one speaks
         _print({"command": name, "version": ganvas.__version__, **answer.fields} if json else answer.shown)
-    return 0
+    return answer.code
 
 
 def _load() -> None:
@@ -115,13 +116,14 @@ def _nothing() -> None:
 
 def _commands() -> dict[str, Callable[..., Any]]:
     """The commands by name, in the order in which people meet them."""
+    from ganvas.cli.benchmarks import benchmark
     from ganvas.cli.data import data, fetch, systems
     from ganvas.cli.measures import compare, evaluate
     from ganvas.cli.runs import calibrate, info, report, runs, train
     from ganvas.cli.verbs import encode, interpolate, reconstruct, sample, traverse
 
     functions = (systems, data, fetch, train, info, runs, sample, encode, reconstruct, interpolate, traverse, evaluate,
-                 compare, calibrate, report)  # fmt: skip
+                 compare, benchmark, calibrate, report)  # fmt: skip
     return {function.__name__: function for function in functions}
 
 

@@ -32,6 +32,7 @@ class Answer:
 
     fields: Mapping[str, Any]
     shown: Any
+    code: int = 0  # the exit code
 
 
 def facts(rows: Mapping[str, str]) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ganvas.files import atomic
@@ -52,6 +53,24 @@ def grid(
         top, left = gap + i // columns * (h + gap), gap + i % columns * (w + gap)
         sheet[top : top + h, left : left + w] = tile
     return Image.fromarray(sheet[..., 0] if c == 1 else sheet)
+
+
+def strips(rows: Mapping[str, Images], scale: int | None = None) -> Image.Image:
+    """One row of images under the other, each with its name before it; images are of one size, names short."""
+    font = ImageFont.load_default(13)
+    lines = {name: enlarged(to_uint8(images), scale) for name, images in rows.items()}
+    h, w = next(iter(lines.values())).shape[1:3]
+    left = max(math.ceil(font.getlength(name)) for name in lines) + 4 * GAP
+    across = max(len(tiles) for tiles in lines.values())
+    sheet = Image.new("RGB", (left + across * (w + GAP), len(lines) * (h + GAP) + GAP), (PAPER,) * 3)
+    pen = ImageDraw.Draw(sheet)
+    for i, (name, tiles) in enumerate(lines.items()):
+        top = GAP + i * (h + GAP)
+        pen.text((2 * GAP, top + h // 2), name, fill=(40, 40, 40), font=font, anchor="lm")
+        for j, tile in enumerate(tiles):
+            picture = Image.fromarray(tile[..., 0] if tile.shape[2] == 1 else tile)
+            sheet.paste(picture.convert("RGB"), (left + j * (w + GAP), top))
+    return sheet
 
 
 def enlarged(tiles: NDArray[np.uint8], scale: int | None = None) -> NDArray[np.uint8]:

@@ -1,0 +1,140 @@
+"""One cell of the AVAE table, a process of its own: trains a run, or goes on with it, then scores it.
+
+    python -m ganvas.benchmark.cell CELL     (JSON of `Cell`)
+
+Writes ``cell.json`` and ``cell.npz`` into the run folder.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from ganvas.benchmark.table import ROWS, leaves
+from ganvas.console import note
+from ganvas.errors import GanvasError
+from ganvas.files import atomic, writing
+
+RESULT, PICTURES = "cell.json", "cell.npz"
+
+
+class Cell(msgspec.Struct, frozen=True, kw_only=True):
+    """A row on a data set with a seed, at a size."""
+
+    row: str
+    data: str
+    """The set, by its name in the table."""
+    spec: str
+    """The data spec that it is read by."""
+    test: str
+    """The split that reconstructions are scored on."""
+    fingerprint: str
+    """Of the training split."""
+    seed: int
+    width: int
+    steps: int
+    folder: str
+    metrics: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """As messages name it."""
+        return f"{self.row} on {self.data}, seed {self.seed}"
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What a cell came to."""
+
+    cell: Cell
+    step: int
+    """How far it was trained."""
+    seconds: dict[str, float]
+    """Of its training, by the run's own count, of the whole of it, and of each metric."""
+    metrics: dict[str, dict[str, Any]]
+
+    def answers(self, cell: Cell) -> bool:
+        """Whether it is all that a cell asks for, or at some step on the way to it."""
+        theirs, ours = ({**msgspec.structs.asdict(c), "metrics": (), "folder": ""} for c in (self.cell, cell))
+        return theirs == ours and set(cell.metrics) <= set(self.cell.metrics)
+
+
+def read(folder: str | Path) -> Result | None:
+    """The result in a run folder, if there is one that reads."""
+    try:
+        return msgspec.json.decode((Path(folder) / RESULT).read_bytes(), type=Result)
+    except (OSError, ValueError):
+        return None
+
+
+def work(cell: Cell, minutes: float | None) -> Result:
+    """Trains for at most so many minutes and scores what is there. Raises GanvasError."""
+    from ganvas.benchmark.scoring import score
+    from ganvas.data import open_data
+    from ganvas.devices import device
+    from ganvas.run import Run
+    from ganvas.training import train
+
+    began, folder = time.monotonic(), Path(cell.folder)
+    before = read(folder)
+    if minutes is None or minutes > 0 or not Run.exists(folder):
+        run = train(
+            ROWS[cell.row][0], data=cell.spec, preset="avae-table", out=folder, seed=cell.seed, steps=cell.steps,
+            minutes=None if minutes is None else max(minutes, 0.001), keep=1, precision="fp32",
+            **leaves(cell.row, cell.data, cell.width),
+        )  # fmt: skip
+    else:
+        run = Run.open(folder)
+    game, checkpoint = run.loaded(raw=True, device=device("auto"))
+    if before is not None and before.answers(cell) and before.step == checkpoint.step:
+        return before
+    trained = time.monotonic() - began + (before.seconds["training, whole"] if before else 0.0)
+    train_split = open_data(cell.spec)
+    found = score(game, train_split, train_split.part(cell.test), cell.metrics, seed=cell.seed)
+    result = Result(
+        cell=cell,
+        step=checkpoint.step,
+        seconds={
+            "training": next((row["seconds"] for row in reversed(run.stats())), 0.0),
+            "training, whole": round(trained, 2),  # with checkpoints, sheets and validation
+            **found.seconds,
+        },
+        metrics={name: figure.to_json() for name, figure in found.figures.items()},
+    )
+    with writing(folder):
+        pictures = {"samples": found.samples}
+        if found.reconstructions is not None:
+            pictures["reconstructions"] = found.reconstructions
+        with atomic(folder / PICTURES) as part:
+            np.savez(part, allow_pickle=False, **pictures)
+        with atomic(folder / RESULT) as part:
+            part.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2))
+    return result
+
+
+def main() -> None:
+    """``CELL [DEADLINE WAVES]``: the moment, in seconds since 1970, at which all training must be done, and how many
+    cells, this one included, must share the time that is left until then."""
+    cell = msgspec.json.decode(sys.argv[1], type=Cell)
+    minutes = None
+    if len(sys.argv) > 2:
+        deadline, waves = float(sys.argv[2]), int(sys.argv[3])
+        minutes = (deadline - time.time()) / waves / 60
+    try:
+        work(cell, minutes)
+    except GanvasError as error:
+        note(f"ganvas: {error}")
+        sys.exit(error.exit_code)
+    except Exception as error:
+        traceback.print_exc()  # into its log
+        note(f"ganvas: a bug of ours: {type(error).__name__}: {error}")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""The AVAE table as pages: Markdown, CSV, JSON, HTML, and sheets of its models' pictures side by side."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from ganvas.benchmark.cell import PICTURES
+from ganvas.benchmark.result import Table
+from ganvas.benchmark.scoring import originals
+from ganvas.benchmark.table import TITLES, Verdict, published, verdicts
+from ganvas.console import clock
+from ganvas.errors import RunError
+from ganvas.files import atomic, writing
+from ganvas.ops.sheet import save_image, strips
+
+DIGITS = {"mse": 3, "lpips-alex": 3}  # after the point; others one
+HEADS = {"mse": "MSE", "lpips-alex": "LPIPS-alex", "fd-alex": "fd-alex", "fid": "FID"}
+PUBLISHED = ("mse", "lpips", "fid")
+
+
+def write(table: Table) -> None:
+    """Writes every page into the table's folder, each whole or not at all. Raises RunError."""
+    with writing(table.folder):
+        sheets = {
+            f"{data}-{kind}.png": picture
+            for data in table.data
+            for kind, draw in _SHEETS.items()
+            if (picture := draw(table, data)) is not None
+        }
+        for name, picture in sheets.items():
+            save_image(picture, table.folder / name)
+        _put(table.folder / "table.json", msgspec.json.format(msgspec.json.encode(table.to_json()), indent=1).decode())
+        _put(table.folder / "table.csv", _csv(table))
+        _put(table.folder / "table.md", _markdown(table, list(sheets)))
+        _put(table.folder / "table.html", _html(table, list(sheets)))
+
+
+def seconds(folder: Path) -> float:
+    """What the calls before this one took, by the table in a folder; 0 where there is none."""
+    try:
+        found = msgspec.json.decode((folder / "table.json").read_bytes())
+        return float(found["seconds"])
+    except FileNotFoundError:
+        return 0.0
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{folder / 'table.json'} is no table of ours: {error}; choose another --out.") from None
+
+
+def _put(path: Path, text: str) -> None:
+    with atomic(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+# ---- cells of the pages ----------------------------------------------------------------------------------------------
+def _spread(mean: float, std: float | None, digits: int) -> str:
+    return f"{mean:.{digits}f}" + ("" if std is None else f" ± {std:.{digits}f}")
+
+
+def figure(table: Table, row: str, data: str, metric: str) -> str:
+    found = table.mean(row, data, metric)
+    return "" if found is None else _spread(found.mean, found.std, DIGITS.get(metric, 1))
+
+
+def _published(row: str, data: str, metric: str) -> str:
+    found = published(row, metric, data)
+    return "" if found is None else _spread(*found, 2)
+
+
+def steps_of(table: Table, row: str, data: str) -> str:
+    steps = sorted({r.step for r in table.results if (r.cell.row, r.cell.data) == (row, data)})
+    failed = [name for name in table.failures if name.startswith(f"{row} on {data},")]
+    return ", ".join([*(f"{step:,}" for step in steps), *["failed"] * bool(failed)])
+
+
+def _grid(table: Table, data: str) -> tuple[list[str], list[list[str]]]:
+    heads = ["model", *(HEADS[m] for m in table.metrics), "steps", *(f"{HEADS.get(m, m.upper())} (published)"
+             for m in PUBLISHED)]  # fmt: skip
+    body = [
+        [
+            TITLES[row],
+            *(figure(table, row, data, m) for m in table.metrics),
+            steps_of(table, row, data),
+            *(_published(row, data, m) for m in PUBLISHED),
+        ]
+        for row in table.rows
+    ]
+    return heads, body
+
+
+def said(verdict: Verdict) -> str:
+    return {True: "holds", False: "does not hold", None: "not judged"}[verdict.holds]
+
+
+def _recipes(table: Table) -> dict[str, str]:
+    """Metric -> how it was measured, of the first cell that has it."""
+    hidden = ("seed", "data", "warning")
+    found: dict[str, str] = {}
+    for result in table.results:
+        for name, figure in result.metrics.items():
+            recipe = {key: value for key, value in figure["recipe"].items() if key not in hidden}
+            found.setdefault(name, f"N {figure['n']:,}; " + "; ".join(f"{key}: {v}" for key, v in recipe.items()))
+    return found
+
+
+def _failures(table: Table) -> dict[str, str]:
+    return {name: outcome.message for name, outcome in table.failures.items()}
+
+
+def _size(table: Table) -> str:
+    runs = f"{table.seeds} seeds, mean ± standard deviation (n - 1)" if table.seeds > 1 else "one seed"
+    return f"Width {table.width}, {table.steps:,} steps of 64 images, {runs}."
+
+
+PUBLISHED_NOTE = (
+    "Columns marked (published) are those of Plumerault et al. 2020 (arXiv:2012.11551): width 128, 50,000 steps, five "
+    "runs; their FID is in features of a classifier of TF-Hub, and equals no other FID to the decimal."
+)
+
+
+# ---- the pages -------------------------------------------------------------------------------------------------------
+def _markdown(table: Table, sheets: list[str]) -> str:
+    lines = ["# The AVAE table", "", _size(table), PUBLISHED_NOTE, ""]
+    for data in table.data:
+        heads, body = _grid(table, data)
+        lines += [f"## {data}", "", f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+        lines += [f"| {' | '.join(line)} |" for line in body]
+        lines += ["", "| what the published table says | here | by |", "|---|---|---|"]
+        lines += [f"| {v.claim} | {said(v)} | {v.why} |" for v in verdicts(table.means(data), data)]
+        lines += [""]
+        lines += [f"![{name.rpartition('.')[0]}]({name})" for name in sheets if name.startswith(f"{data}-")]
+        lines += [""]
+    lines += ["## How it was measured", ""]
+    lines += [f"- **{name}**: {recipe}" for name, recipe in _recipes(table).items()]
+    lines += ["", f"Wall time of all calls so far: {clock(table.seconds)}."]
+    if table.command:
+        lines += ["", "```sh", table.command, "```"]
+    if table.failures:
+        lines += ["", "## Failed", "", *(f"- {name}: {why}" for name, why in _failures(table).items())]
+    return "\n".join(lines) + "\n"
+
+
+def _csv(table: Table) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["model", "data", "metric", "mean", "std", "seeds", "steps", "published mean", "published std"])
+    for data in table.data:
+        for row in table.rows:
+            for metric in table.metrics:
+                mean = table.mean(row, data, metric)
+                known = published(row, {"lpips-alex": "lpips"}.get(metric, metric), data)
+                if mean is not None or known is not None:
+                    found = ["", "", 0, ""] if mean is None else [
+                        repr(mean.mean), "" if mean.std is None else repr(mean.std), mean.seeds,
+                        " ".join(map(str, mean.steps)),
+                    ]  # fmt: skip
+                    writer.writerow([row, data, metric, *found, *(known or ("", ""))])
+    return out.getvalue()
+
+
+def _html(table: Table, sheets: list[str]) -> str:
+    from jinja2 import Environment, PackageLoader
+
+    page = Environment(loader=PackageLoader("ganvas.benchmark", "."), autoescape=True, trim_blocks=True)
+    sets = [
+        {
+            "name": data,
+            "grid": _grid(table, data),
+            "verdicts": [(v, said(v)) for v in verdicts(table.means(data), data)],
+            "sheets": [
+                (name, base64.b64encode((table.folder / name).read_bytes()).decode())
+                for name in sheets
+                if name.startswith(f"{data}-")
+            ],
+        }
+        for data in table.data
+    ]
+    return page.get_template("table.html.jinja").render(
+        size=_size(table),
+        note=PUBLISHED_NOTE,
+        sets=sets,
+        recipes=_recipes(table),
+        failures=_failures(table),
+        command=table.command,
+        wall=clock(table.seconds),
+    )
+
+
+# ---- sheets ----------------------------------------------------------------------------------------------------------
+def _pictures(table: Table, data: str, kind: str) -> dict[str, Any]:
+    """Title -> uint8 [N, H, W, C] of the first seed of every row that has such pictures."""
+    found: dict[str, Any] = {}
+    for result in table.results:
+        if result.cell.data != data or TITLES[result.cell.row] in found:
+            continue
+        try:
+            with np.load(Path(result.cell.folder) / PICTURES, allow_pickle=False) as arrays:
+                if kind in arrays:
+                    found[TITLES[result.cell.row]] = arrays[kind]
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def _named(rows: dict[str, Any]) -> Any:
+    return strips({title.replace("ξ", "xi"): pictures for title, pictures in rows.items()})  # no ξ in Pillow's font
+
+
+def _samples(table: Table, data: str) -> Any:
+    found = _pictures(table, data, "samples")
+    return _named(found) if found else None
+
+
+def _reconstructions(table: Table, data: str) -> Any:
+    found = _pictures(table, data, "reconstructions")
+    return _named({"images": originals(table.test[data]), **found}) if found else None
+
+
+_SHEETS: dict[str, Callable[[Table, str], Any]] = {"samples": _samples, "reconstructions": _reconstructions}

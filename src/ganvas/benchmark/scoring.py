@@ -1,0 +1,155 @@
+"""How the AVAE table scores a game (Plumerault et al. 2020, released code): batch statistics, batches of exactly 64.
+
+Batch norms take the statistics of the batch at hand, in every pass; so the batch is part of the recipe, and splits are
+shuffled first, lest a batch be of one class. Errors of reconstructions are means over whole batches of the test split,
+the rest of it dropped. A reconstruction decodes a draw
+of the posterior; where a system has none (BiGAN), its code. Distances compare as many whole batches as cover the
+training split once, at most 782 (50,048 images, as of CIFAR-10), drawn shuffled and repeated, with as many samples.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ganvas.calibrate import BATCH_NORMS
+from ganvas.data import Batches, Dataset
+from ganvas.errors import DataError
+from ganvas.game import Game, noise
+from ganvas.metrics import Figure, PairMetric, gather, metric
+from ganvas.metrics.sets import SetMetric
+from ganvas.ops.sheet import to_uint8
+from ganvas.streams import Purpose
+from ganvas.verbs import Decodes, Infers, Reconstructs, Samples
+
+BATCH = 64
+MOST_BATCHES = 782  # for a distance
+SHOWN = 16  # samples, and reconstructions, that are kept for the sheets
+
+Pictures = NDArray[np.uint8]  # [N, H, W, C]
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a game is worth, how long it took to know, and pictures to look at."""
+
+    figures: dict[str, Figure]
+    seconds: dict[str, float]  # of each metric
+    samples: Pictures
+    reconstructions: Pictures | None
+
+
+@contextmanager
+def batch_statistics(game: Game) -> Iterator[None]:
+    """Inside, batch norms use the statistics of the batch at hand and remember nothing."""
+    norms = [module for module in game.modules() if isinstance(module, BATCH_NORMS)]
+    before = [(norm.training, norm.momentum) for norm in norms]
+    for norm in norms:
+        norm.train()
+        norm.momentum = 0.0  # running averages stay as they are
+    try:
+        yield
+    finally:
+        for norm, (training, momentum) in zip(norms, before, strict=True):
+            norm.train(training)
+            norm.momentum = momentum
+
+
+def reconstruct(game: Game, x: Tensor, *, seed: int, first: int) -> Tensor:
+    """Reconstructions of x [N, C, H, W] by a draw of the posterior, or by the code where there is no posterior."""
+    if not isinstance(game, Infers):
+        assert isinstance(game, Reconstructs)
+        return game.reconstruct(x, seed=seed, first=first)
+    mu, log_sigma = game.posterior(x)
+    eps = noise(len(mu), mu.shape[1], seed=seed, first=first, purpose=Purpose.SCORE).to(mu)
+    assert isinstance(game, Decodes)
+    return game.decode(mu + log_sigma.exp() * eps, seed=seed, first=first)
+
+
+def check(train: Dataset, test: Dataset) -> None:
+    """Raises DataError for splits that are too small to be scored on."""
+    for dataset in (train, test):
+        if len(dataset) < BATCH:
+            raise DataError(
+                f"{dataset.spec} has {len(dataset)} images in its split {dataset.split}; the table is scored in whole "
+                f"batches of {BATCH}: give it {BATCH} or more."
+            )
+
+
+@torch.no_grad()
+def score(game: Game, train: Dataset, test: Dataset, names: Sequence[str], *, seed: int = 0) -> Score:
+    """Scores a game, on its device, with those metrics among ``names`` that it has. Raises DataError, MissingWeights.
+
+    seed: of samples, draws of the posterior and noise; the images are the same for every seed.
+    """
+    check(train, test)
+    assert isinstance(game, Samples)
+    device = next(game.parameters()).device
+    figures: dict[str, Figure] = {}
+    seconds: dict[str, float] = {}
+    with batch_statistics(game):
+        tools = [metric(name) for name in names]
+        for tool in tools:
+            began = time.monotonic()
+            if isinstance(tool, PairMetric) and (isinstance(game, Infers | Reconstructs)):
+                figures[tool.name] = _pairs(game, test, tool, seed, device)
+            elif isinstance(tool, SetMetric):
+                figures[tool.name] = _sets(game, train, tool, seed, device)
+            else:
+                continue
+            seconds[tool.name] = round(time.monotonic() - began, 2)
+        samples = to_uint8(game.sample(BATCH, seed=seed))[:SHOWN]
+        reconstructions = None
+        if isinstance(game, Infers | Reconstructs):
+            x = _shuffled(test, device)(0)["image"]
+            reconstructions = to_uint8(reconstruct(game, x, seed=seed, first=0))[:SHOWN]
+    return Score(figures, seconds, samples, reconstructions)
+
+
+def originals(test: Dataset) -> Pictures:
+    """The images whose reconstructions are shown."""
+    return test.pixels(_shuffled(test, "cpu").order.rows(0)[:SHOWN])
+
+
+def _shuffled(dataset: Dataset, device: str | torch.device) -> Batches:
+    """Batches in an order that is the same for every game and seed."""
+    return Batches(dataset, BATCH, seed=0, device=device, flip=False)
+
+
+def _pairs(game: Game, test: Dataset, tool: PairMetric, seed: int, device: torch.device) -> Figure:
+    count, batches = len(test) // BATCH, _shuffled(test, device)
+    for i in range(count):
+        x = batches(i)["image"]
+        tool.update(x, reconstruct(game, x, seed=seed, first=i * BATCH))
+    code = "a draw of the posterior" if isinstance(game, Infers) else "its code"
+    return _told(tool.figure(), test, f"{count * BATCH} of {len(test)}, whole batches, shuffled by seed 0", seed, z=code)
+
+
+def _sets(game: Game, train: Dataset, tool: SetMetric, seed: int, device: torch.device) -> Figure:  # type: ignore[type-arg]
+    count = min(MOST_BATCHES, math.ceil(len(train) / BATCH))
+    batches = _shuffled(train, device)
+    chosen = f"{count * BATCH} of {len(train)}, shuffled and repeated by seed 0"
+
+    def samples() -> Iterator[Tensor]:
+        assert isinstance(game, Samples)
+        for i in range(count):
+            yield game.sample(BATCH, seed=seed, first=i * BATCH)
+
+    images = (batches(i)["image"] for i in range(count))
+    real = gather([tool], images, fingerprint=f"{train.fingerprint} {chosen}")
+    fake = gather([tool], samples())
+    return _told(tool.distance(real[tool.name], fake[tool.name]), train, chosen, seed)
+
+
+def _told(figure: Figure, dataset: Dataset, rows: str, seed: int, **more: str) -> Figure:
+    where = {"data": dataset.spec, "split": dataset.split, "rows": rows, "seed": seed}
+    norms = {"batch norm": f"statistics of each batch of {BATCH}"}
+    return replace(figure, recipe={**figure.recipe, **more, **norms, **where})

@@ -19,7 +19,11 @@ from ganvas.planning import plan
 from ganvas.run import Run
 from trained import Trained
 
-PAIRS = ["mse", "mae", "psnr", "ssim"]
+PAIRS = ["mse", "mae", "psnr", "ssim", "ms-ssim"]
+LPIPS = ["lpips-alex", "lpips-squeeze"]
+SETS = ["fd-alex", "fd-squeeze", "fid", "kd-alex", "kid", "inception-score"] + [
+    f"{name}{suffix}" for suffix in ("", "-alex") for name in ("precision", "recall", "density", "coverage")
+]
 
 
 def untrained(folder: Path, system: str, data: str, **leaves: Any) -> Run:
@@ -35,10 +39,10 @@ def untrained(folder: Path, system: str, data: str, **leaves: Any) -> Run:
 @pytest.mark.parametrize(
     ("system", "names", "missing"),
     [
-        ("avae", [*PAIRS, "fd-digits"], ["lpips-alex", "lpips-squeeze", "fd-alex", "fd-squeeze"]),
-        ("vae", [*PAIRS, "fd-digits", "elbo"], ["lpips-alex", "lpips-squeeze", "fd-alex", "fd-squeeze"]),
-        ("autoencoder", PAIRS, ["lpips-alex", "lpips-squeeze"]),
-        ("dcgan", ["fd-digits"], ["fd-alex", "fd-squeeze"]),
+        ("avae", [*PAIRS, "fd-digits"], [*LPIPS, *SETS]),
+        ("vae", [*PAIRS, "fd-digits", "elbo"], [*LPIPS, *SETS]),
+        ("autoencoder", PAIRS, LPIPS),
+        ("dcgan", ["fd-digits"], SETS),
         ("gan", ["modes"], []),
     ],
 )
@@ -48,11 +52,12 @@ def test_a_run_has_the_figures_of_its_verbs_and_what_is_missing_takes_a_line(
     figures = evaluate(trained(system), n=40, device="cpu")
     assert list(figures) == names
     lines = [line for line in capsys.readouterr().err.splitlines() if " left out: " in line]
-    assert [line.split(" left out: ")[0] for line in lines] == missing
+    assert len(lines) == bool(missing)
     for line in lines:
-        assert "is not at hand: run `ganvas fetch " in line
-        assert "or get https://" in line
-        assert " and put it as " in line
+        names, _, reason = line.partition(" left out: ")
+        assert names.split(", ") == missing
+        assert reason.startswith("published weights are not at hand (alexnet, squeezenet1_1, ")
+        assert reason.endswith("): run `ganvas fetch metrics`.")
     assert all(figure.n == 40 for figure in figures.values())
     assert all(figure.recipe["run"] == str(trained(system)) for figure in figures.values())
 
@@ -84,9 +89,13 @@ def test_a_metric_that_cannot_be_had_alone_is_an_error_and_said_once(
     with pytest.raises(MissingWeights, match=r"^alexnet .* is not at hand"):
         evaluate(trained("avae"), metrics=["fd-alex"], n=8)
     assert capsys.readouterr().err == ""
-    with pytest.raises(MissingWeights, match=r"^alexnet .* is not at hand"):
+    with pytest.raises(MissingWeights, match=r"^published .*\(alexnet, squeezenet1_1\): run `ganvas fetch metrics`"):
         evaluate(trained("avae"), metrics=["fd-alex", "fd-squeeze"], n=8)
-    assert capsys.readouterr().err.startswith("fd-squeeze left out: ")
+    with pytest.raises(MissingWeights, match="run `ganvas fetch alexnet` and `ganvas fetch vgg16` and"):
+        evaluate(trained("avae"), metrics=["fd-alex", "lpips-vgg"], n=8)
+    with pytest.raises(MissingWeights, match=r"hand \(inception\): run `ganvas fetch inception`\."):
+        evaluate(trained("avae"), metrics=["fid", "kid"], n=8)
+    assert capsys.readouterr().err == ""
 
 
 def test_images_that_a_metric_cannot_take_are_said_and_the_others_measured(

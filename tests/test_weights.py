@@ -14,6 +14,7 @@ import torch
 
 from ganvas import weights
 from ganvas.errors import Damaged, MissingWeights, UsageError
+from ganvas.metrics import TABLE
 
 CONTENT = b"a small file that stands for a large one"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -60,7 +61,7 @@ def test_finds_any_of_the_files_in_the_named_folder_then_in_the_cache(folder: Pa
     assert weights.find("small") == weights.find("small_features.pt") == folder / "small-net.pth"
 
 
-@pytest.mark.parametrize("name", weights.names())
+@pytest.mark.parametrize("name", weights.TABLE)
 def test_a_missing_file_is_one_line_with_all_one_needs(name: str, folder: Path) -> None:
     with pytest.raises(MissingWeights) as caught:
         weights.find(name)
@@ -152,6 +153,20 @@ def test_keeps_nothing_of_a_wrong_download(
     with pytest.raises(Damaged, match=DIGEST):
         weights.fetch("small", folder)
     assert list(folder.iterdir()) == []
+
+
+def test_fetches_all_that_metrics_need_by_one_name(
+    folder: Path, publisher: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = {name for name, entry in weights.TABLE.items() if entry.usual and name != "small"}
+    assert usual == {weight for row in TABLE.values() if row.by_default for weight in row.weights}
+    rare = weights.Published("a rare net", publisher[0], 1, (("rare.pth", DIGEST),), usual=False)
+    monkeypatch.setattr(weights, "TABLE", {"small": entry(publisher[0], DIGEST), "rare": rare})
+    assert not weights.at_hand("small")
+    assert weights.fetch(weights.USUAL, folder / "some") == folder / "some"
+    assert [file.name for file in (folder / "some").iterdir()] == ["small-net.pth"]
+    assert weights.fetch("metrics") == folder / "cache" / "weights"
+    assert weights.at_hand("small")
 
 
 def test_without_a_network_says_what_to_do(folder: Path) -> None:

@@ -14,9 +14,9 @@ from torch import Tensor
 from ganvas.data import Dataset, open_data
 from ganvas.devices import device as named_device
 from ganvas.errors import DataError, UsageError
-from ganvas.evaluation import BATCH, MOST, Figures, Tools, check_n, checked, told
+from ganvas.evaluation import BATCH, MOST, Figures, Tools, caution, check_n, checked, set_figures, told
 from ganvas.inputs import fitting
-from ganvas.metrics import COMPARES, NAMES, PairMetric, SetMetric, gather
+from ganvas.metrics import COMPARES, NAMES, PairMetric, SetMetric
 from ganvas.metrics import subset as drawn
 from ganvas.run import Run
 from ganvas.verbs import Samples
@@ -54,8 +54,9 @@ def compare(
 
     Beside a run, images are prepared to its size; else those of a set that are all alike keep their size. Pairs must
     share their size and channels, sets the size at which a metric looks at them. Memory does not grow with the number
-    of images. A metric that cannot be had is told in one line on stderr and left out; when none is left its error is
-    raised. Raises UsageError, DataError.
+    of images. ``a`` is the reference where a metric has one, such as the real images of precision and recall. Metrics
+    that cannot be had are told in a line on stderr and left out; when none is left the error is raised. Raises
+    UsageError, DataError.
     """
     check_n(n)
     wanted = checked(DEFAULT if metrics is None else metrics, [n for n in NAMES if COMPARES[n] != "mixture"])
@@ -74,9 +75,11 @@ def compare(
         figures |= _pairs(sides, tools, pairs, n, seed)
     if sets := tools.of(SetMetric):  # type: ignore[type-abstract]
         figures |= _sets(sides, tools, sets, n, seed)
-    return {
+    figures = {
         name: told(figures[name], a=sides[0].name, b=sides[1].name, seed=seed) for name in wanted if name in figures
     }
+    caution(figures)
+    return figures
 
 
 def _images(spec: str, model: Run | None, device: str) -> _Side:
@@ -107,23 +110,13 @@ def _samples(run: Run, seed: int, device: str) -> _Side:
 
 def _sets(sides: Sequence[_Side], tools: Tools, sets: list[SetMetric[Any]], n: int | None, seed: int) -> Figures:
     most = n or min((side.count for side in sides if side.count is not None), default=MOST)
-    moments = []
+    read: list[tuple[Iterator[Tensor], str | None]] = []
     for side in sides:
         count = side.count if side.count is not None else most
         rows = drawn(n or count, count, seed=seed)
-        print_ = None if side.fingerprint is None else f"{side.fingerprint} {len(rows)} of {count} by {seed}"
-        try:
-            moments.append(gather(sets, side.read(rows), fingerprint=print_))
-        except DataError as error:
-            tools.fail([tool.name for tool in sets], error)
-            return {}
-    figures: Figures = {}
-    for tool in sets:
-        try:
-            figures[tool.name] = tool.distance(moments[0][tool.name], moments[1][tool.name])
-        except DataError as error:
-            tools.fail([tool.name], error)
-    return figures
+        known = side.fingerprint is not None
+        read.append((side.read(rows), f"{side.fingerprint} {len(rows)} of {count} by {seed}" if known else None))
+    return set_figures(tools, sets, *read)
 
 
 def _pairs(sides: Sequence[_Side], tools: Tools, pairs: list[PairMetric], n: int | None, seed: int) -> Figures:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,13 +10,14 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from ganvas import weights
 from ganvas.console import note
 from ganvas.data import Dataset, parse
 from ganvas.devices import device as named_device
 from ganvas.errors import Damaged, DataError, GanvasError, MissingWeights, RunError, UsageError, nearest
 from ganvas.game import Game
 from ganvas.inputs import fitting
-from ganvas.metrics import COMPARES, NAMES, Figure, Metric, Modes, Moments, PairMetric, SetMetric, gather, metric
+from ganvas.metrics import COMPARES, NAMES, TABLE, Figure, Metric, Modes, Moments, PairMetric, SetMetric, gather, metric
 from ganvas.metrics import subset as drawn
 from ganvas.run import Run
 from ganvas.verbs import Bounds, Reconstructs, Samples
@@ -26,7 +27,6 @@ POINTS = 2500  # of a mixture
 BATCH = 100
 ELBO = "elbo"
 ALL = (*NAMES, ELBO)
-ON_REQUEST = ("lpips-vgg",)  # weights that few people have
 NEEDS = {"pairs": "reconstruct", "sets": "sample", "mixture": "sample", ELBO: ELBO}  # what it compares -> its verb
 
 Figures = dict[str, Figure]
@@ -48,9 +48,9 @@ def evaluate(
     10,000), or points of a mixture (default: 2,500). seed: of the samples, and of the subset where there are more rows.
 
     Reconstructions and the bound are measured on the split ``test`` where there is one; samples against the training
-    split. A metric that cannot be had (its weights are missing, the images are too small) is told in one line on
-    stderr, and the others still run; when none is left its error is raised. Raises UsageError for metrics that there
-    are not, or that this run has not.
+    split. Metrics that cannot be had (their weights are missing, the images are too small) are told in a line on
+    stderr, and the others still run; when none is left the error is raised. A figure that should not be trusted is told
+    there, too. Raises UsageError for metrics that there are not, or that this run has not.
     """
     run = run if isinstance(run, Run) else Run.open(run)
     check_n(n)
@@ -68,6 +68,7 @@ def evaluate(
     if sets := tools.of(SetMetric):  # type: ignore[type-abstract]
         figures |= _samples(game, dataset, tools, sets, n or MOST, seed)
     figures = {name: told(figures[name], run=str(run.folder)) for name in names if name in figures}
+    caution(figures)
     try:
         run.record(checkpoint.step, {name: figure.to_json() for name, figure in figures.items()})
     except RunError as error:  # someone else's run, perhaps: what was measured is not lost
@@ -76,16 +77,23 @@ def evaluate(
 
 
 class Tools:
-    """Metrics by name. One that cannot be had is told in one line and left out; the last of them is an error."""
+    """Metrics by name. Those that cannot be had are told in a line and left out; the last of them is an error."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._tools: dict[str, Metric | None] = {}  # the bound of the likelihood needs no tool
+        lacking: dict[str, MissingWeights] = {}
         failures: list[tuple[str, GanvasError]] = []
         for name in names:
             try:
                 self._tools[name] = None if name == ELBO else metric(name)
-            except (MissingWeights, Damaged) as error:
+            except MissingWeights as error:
+                lacking[name] = error
+            except Damaged as error:
                 failures.append((name, error))
+        if len(lacking) > 1:
+            failures.append((", ".join(lacking), MissingWeights(_without_weights(list(lacking)))))
+        else:
+            failures.extend(lacking.items())
         for name, failure in failures if self._tools else failures[1:]:
             note(f"{name} left out: {failure}")
         if failures and not self._tools:
@@ -111,6 +119,15 @@ class Tools:
         if not self._tools:
             raise error
         note(f"{', '.join(names)} left out: {error}")
+
+
+def _without_weights(names: Sequence[str]) -> str:
+    """One sentence on all the weights that several metrics lack."""
+    needed = {weight for name in names for weight in TABLE[name].weights}
+    missing = [weight for weight in weights.TABLE if weight in needed and not weights.at_hand(weight)]
+    usual = len(missing) > 1 and all(weights.TABLE[weight].usual for weight in missing)
+    commands = [f"`ganvas fetch {name}`" for name in ([weights.USUAL] if usual else missing)]
+    return f"published weights are not at hand ({', '.join(missing)}): run {' and '.join(commands)}."
 
 
 def checked(names: Sequence[str], known: Sequence[str]) -> list[str]:
@@ -151,7 +168,7 @@ def _chosen(run: Run, dataset: Dataset, wanted: Sequence[str] | None) -> list[st
             )
     if wanted is None:
         digits = parse(dataset.spec).source == "digits"
-        wanted = [name for name in able if name not in ON_REQUEST and (name != "fd-digits" or digits)]
+        wanted = [name for name in able if name == ELBO or TABLE[name].by_default or (name == "fd-digits" and digits)]
     if not wanted:
         raise UsageError(f"There is no metric for {run.config.system} on {dataset.spec}.")
     return list(wanted)
@@ -223,17 +240,44 @@ def _samples(game: Game, dataset: Dataset, tools: Tools, sets: list[SetMetric[An
         for first in range(0, len(rows), BATCH):
             yield game.sample(min(BATCH, len(rows) - first), seed=seed, first=first)
 
-    try:
-        real = gather(sets, reference(), fingerprint=f"{dataset.fingerprint} {chosen} by {seed}")
-        fake = gather(sets, samples())
-        figures = {tool.name: tool.distance(real[tool.name], fake[tool.name]) for tool in sets}
-    except DataError as error:
-        tools.fail([tool.name for tool in sets], error)
-        return {}
+    real = reference(), f"{dataset.fingerprint} {chosen} by {seed}"
+    figures = set_figures(tools, sets, real, (samples(), None))
     where: dict[str, Any] = {"data": dataset.spec, "split": dataset.split, "rows": chosen, "seed": seed}
     if getattr(game, "classes", 0):
         where["classes"] = "sample i of class i modulo the number of classes"
     return {name: told(figure, **where) for name, figure in figures.items()}
+
+
+def set_figures(
+    tools: Tools,
+    sets: Sequence[SetMetric[Any]],
+    reference: tuple[Iterable[Tensor], str | None],
+    judged: tuple[Iterable[Tensor], str | None],
+) -> Figures:
+    """The figures of one set of images beside a reference, each its batches and its fingerprint if it has one, in one
+    pass over each. Metrics that cannot measure them are left out, and told."""
+    try:
+        real, fake = (gather(sets, batches, fingerprint=print_) for batches, print_ in (reference, judged))
+    except DataError as error:
+        tools.fail([tool.name for tool in sets], error)
+        return {}
+    figures: Figures = {}
+    for tool in sets:
+        try:
+            figures[tool.name] = tool.distance(real[tool.name], fake[tool.name])
+        except DataError as error:
+            tools.fail([tool.name], error)
+    return figures
+
+
+def caution(figures: Figures) -> None:
+    """Says on stderr which figures should not be trusted, a line for each reason."""
+    reasons: dict[str, list[str]] = {}
+    for name, figure in figures.items():
+        if "warning" in figure.recipe:
+            reasons.setdefault(str(figure.recipe["warning"]), []).append(name)
+    for reason, names in reasons.items():
+        note(f"warning: {', '.join(names)}: {reason}")
 
 
 def told(figure: Figure, **more: Any) -> Figure:

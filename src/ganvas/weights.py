@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,10 +29,13 @@ class Published:
     url: str
     megabytes: float
     files: tuple[tuple[str, str], ...]  # (name, SHA-256: all of it, or the first 8 digits that torch hub puts in names)
+    usual: bool = True
+    """Whether metrics need it that are measured unless others are named."""
 
 
 _HUB = "https://download.pytorch.org/models"
 _LPIPS = "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1"
+_FID = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights"
 _VGG16 = ("vgg16-397923af.pth", "397923af")
 
 TABLE = {
@@ -52,12 +57,22 @@ TABLE = {
             ("squeezenet1_1_features.pt", "65848f4c678bba05bcc2fc7c35df775d303ffcbc3e24e770a727cb4296e10e84"),
         ),
     ),
-    "vgg16": Published("VGG16 trained on ImageNet", f"{_HUB}/vgg16-397923af.pth", 553, (_VGG16,)),
+    "inception": Published(
+        "the Inception net of FID, trained on ImageNet in 2015",
+        f"{_FID}/pt_inception-2015-12-05-6726825d.pth",
+        96,
+        (
+            ("pt_inception-2015-12-05-6726825d.pth", "6726825d"),
+            ("weights-inception-2015-12-05-6726825d.pth", "6726825d"),
+        ),
+    ),
+    "vgg16": Published("VGG16 trained on ImageNet", f"{_HUB}/vgg16-397923af.pth", 553, (_VGG16,), usual=False),
     "vgg16-conv1-2": Published(
         "the first two blocks of VGG16 trained on ImageNet",
         f"{_HUB}/vgg16-397923af.pth",
         553,
         (_VGG16, ("vgg16_conv1_2.pt", "f8d34b72b6968c36b5854e765aba7e1063482193d2667e388db3c7a965c9e35a")),
+        usual=False,
     ),
 } | {
     f"lpips-{net}": Published(
@@ -65,6 +80,7 @@ TABLE = {
         f"{_LPIPS}/{net}.pth",
         0.01,
         ((f"lpips_{net}_lin.pth", digest), (f"{net}.pth", digest)),
+        usual=net != "vgg",
     )
     for net, over, digest in (
         ("alex", "AlexNet", "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0"),
@@ -76,15 +92,23 @@ TABLE = {
 _seen: dict[tuple[Path, int, int], str] = {}  # digests of files already read by this process
 
 
+USUAL = "metrics"  # what `fetch` calls all usual weights together
+
+
 def names() -> tuple[str, ...]:
-    """The names that `find`, `load` and `fetch` take."""
-    return tuple(TABLE)
+    """The names that `fetch` takes; `find` and `load` take those of one set of weights."""
+    return (*TABLE, USUAL)
+
+
+def at_hand(name: str) -> bool:
+    """Whether a file of that name is there, whatever is in it."""
+    return any((folder / file).is_file() for folder in _folders() for file, _ in _entry(name)[1].files)
 
 
 def find(name: str) -> Path:
     """The file of published weights, its digest checked.
 
-    name: one of `names()`, or the name of a file in the table. Raises MissingWeights (one line: what, where from,
+    name: a row of the table, or the name of a file in it. Raises MissingWeights (one line: what, where from,
     where to put it) if it is not at hand, Damaged if the file found is not the one published, UsageError for an
     unknown name.
     """
@@ -109,13 +133,36 @@ def load(name: str) -> dict[str, Tensor]:
     return tensors
 
 
+@contextmanager
+def fitting(name: str) -> Iterator[None]:
+    """Around the loading of a net from the tensors of ``name``: raises Damaged, naming the digest, where they are of
+    another net."""
+    try:
+        yield
+    except (KeyError, RuntimeError) as error:
+        path = find(name)
+        why = (
+            f"it has no {error.args[0]}" if isinstance(error, KeyError) else str(error).strip().splitlines()[-1].strip()
+        )
+        raise Damaged(
+            f"{path} (SHA-256 {sha256(path)}) holds another net than {_entry(name)[1].what}: {why}; delete it and run "
+            f"`ganvas fetch {name}`."
+        ) from error
+
+
 def fetch(name: str, dest: Path | None = None, *, progress: bool | None = None) -> Path:
     """Downloads published weights from their publisher, unless they are there already, and checks them.
 
     dest: a folder (default: the cache). progress: a bar on stderr (default: on a terminal). Where only the first
     digits of a digest are published, the digest of the first download is kept beside the file (``FILE.sha256``) and
     holds from then on. Raises MissingWeights when the download fails, Damaged when it is not what was published.
+
+    name: one of `names()`; of several sets of weights the folder is returned.
     """
+    if name == USUAL:
+        for each in (each for each, entry in TABLE.items() if entry.usual):
+            fetch(each, dest, progress=progress)
+        return dest or cache_folder() / "weights"
     name, entry = _entry(name)
     file, digest = entry.files[0]
     path = (dest or cache_folder() / "weights") / file
@@ -155,7 +202,7 @@ def _entry(name: str) -> tuple[str, Published]:
     for key, entry in TABLE.items():
         if any(name == file for file, _ in entry.files):
             return key, entry
-    raise UsageError(f"There are no published weights called {name!r}: {nearest(name, names())}.")
+    raise UsageError(f"There are no published weights called {name!r}: {nearest(name, TABLE)}.")
 
 
 def _folders() -> list[Path]:

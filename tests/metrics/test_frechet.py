@@ -128,7 +128,7 @@ def test_small_images_of_any_size_meet_at_64_and_larger_ones_must_agree(fd: Frec
 
 def test_bad_sets_are_refused(fd: FrechetDistance) -> None:
     one, two = fd.statistics([images(1, 0)]), fd.statistics([images(2, 0)])
-    with pytest.raises(DataError, match="at least 2 images on each side, and one side has 1"):
+    with pytest.raises(DataError, match="at least 2 images on each side, and has 1"):
         fd.distance(one, two)
     with pytest.raises(DataError, match="no images"):
         fd.statistics([])

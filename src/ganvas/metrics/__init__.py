@@ -19,11 +19,15 @@ from ganvas.metrics import digits, extractors, lpips
 from ganvas.metrics.extractors import Extractor
 from ganvas.metrics.figure import Figure, subset
 from ganvas.metrics.frechet import FrechetDistance
+from ganvas.metrics.kernel import KernelDistance
 from ganvas.metrics.lpips import LPIPS
 from ganvas.metrics.modes import Modes
 from ganvas.metrics.moments import Moments
-from ganvas.metrics.pairs import MAE, MSE, PSNR, SSIM, PairMetric
+from ganvas.metrics.neighbours import NeighbourMetric
+from ganvas.metrics.pairs import MAE, MSE, MSSSIM, PSNR, SSIM, PairMetric
+from ganvas.metrics.scores import InceptionScore
 from ganvas.metrics.sets import SetMetric, gather
+from ganvas.nets.inception import Inception
 
 Metric = PairMetric | SetMetric[Any] | Modes
 
@@ -37,32 +41,59 @@ class Row(NamedTuple):
     weights: tuple[str, ...] = ()
     """The published weights that it needs."""
     by_default: bool = True
-    """Whether it is measured where nobody names metrics."""
+    """Whether it is measured where nobody names metrics and its weights are at hand."""
 
 
 def _lpips(name: str, kind: str) -> Metric:
     return LPIPS(name, lpips.trained(kind))
 
 
-def _over(extractor: Callable[[], Extractor], kind: Callable[[str, Extractor], Metric]) -> Callable[[str], Metric]:
+def _over(kind: Callable[[str, Extractor], Metric], extractor: Callable[[], Extractor]) -> Callable[[str], Metric]:
     """A metric of sets in the features of one extractor."""
     return lambda name: kind(name, extractor())
 
 
-ALEX, SQUEEZE, VGG = ("alexnet",), ("squeezenet1_1",), ("vgg16",)
+def _inception_score(name: str) -> Metric:
+    extractor = extractors.inception()
+    assert isinstance(extractor.net, Inception)
+    return InceptionScore(name, extractor, extractor.net.logits)
 
+
+_ALEX, _SQUEEZE, _INCEPTION = ("alexnet",), ("squeezenet1_1",), ("inception",)
+_TORCH, _CLEAN = (partial(extractors.inception, f"inception-{kind}") for kind in ("torch", "clean"))
+
+
+def _neighbours(suffix: str, extractor: Callable[[], Extractor], needs: tuple[str, ...], usual: bool) -> dict[str, Row]:
+    return {
+        f"{name}{suffix}": Row("sets", True, _over(NeighbourMetric, extractor), needs, usual)
+        for name in ("precision", "recall", "density", "coverage")
+    }
+
+
+# Distances in other features than Inception's are never called FID or KID, and say in their name which those are.
 TABLE: dict[str, Row] = {
-    "mse":           Row("pairs",   False, MSE),
-    "mae":           Row("pairs",   False, MAE),
-    "psnr":          Row("pairs",   True,  PSNR),
-    "ssim":          Row("pairs",   True,  SSIM),
-    "lpips-alex":    Row("pairs",   False, partial(_lpips, kind="alex"), (*ALEX, "lpips-alex")),
-    "lpips-squeeze": Row("pairs",   False, partial(_lpips, kind="squeeze"), (*SQUEEZE, "lpips-squeeze")),
-    "lpips-vgg":     Row("pairs",   False, partial(_lpips, kind="vgg"), (*VGG, "lpips-vgg"), by_default=False),
-    "fd-alex":       Row("sets",    False, _over(extractors.alex, FrechetDistance), ALEX),
-    "fd-squeeze":    Row("sets",    False, _over(extractors.squeeze, FrechetDistance), SQUEEZE),
-    "fd-digits":     Row("sets",    False, _over(digits.digits, FrechetDistance)),
-    "modes":         Row("mixture", True,  Modes),
+    "mse":             Row("pairs",   False, MSE),
+    "mae":             Row("pairs",   False, MAE),
+    "psnr":            Row("pairs",   True,  PSNR),
+    "ssim":            Row("pairs",   True,  SSIM),
+    "ms-ssim":         Row("pairs",   True,  MSSSIM),
+    "lpips-alex":      Row("pairs",   False, partial(_lpips, kind="alex"), (*_ALEX, "lpips-alex")),
+    "lpips-squeeze":   Row("pairs",   False, partial(_lpips, kind="squeeze"), (*_SQUEEZE, "lpips-squeeze")),
+    "lpips-vgg":       Row("pairs",   False, partial(_lpips, kind="vgg"), ("vgg16", "lpips-vgg"), by_default=False),
+    "fd-alex":         Row("sets",    False, _over(FrechetDistance, extractors.alex), _ALEX),
+    "fd-squeeze":      Row("sets",    False, _over(FrechetDistance, extractors.squeeze), _SQUEEZE),
+    "fd-digits":       Row("sets",    False, _over(FrechetDistance, digits.digits), by_default=False),
+    "fid":             Row("sets",    False, _over(FrechetDistance, extractors.inception), _INCEPTION),
+    "fid-torch":       Row("sets",    False, _over(FrechetDistance, _TORCH), _INCEPTION, by_default=False),
+    "fid-clean":       Row("sets",    False, _over(FrechetDistance, _CLEAN), _INCEPTION, by_default=False),
+    "kd-alex":         Row("sets",    False, _over(KernelDistance, extractors.alex), _ALEX),
+    "kd-squeeze":      Row("sets",    False, _over(KernelDistance, extractors.squeeze), _SQUEEZE, by_default=False),
+    "kid":             Row("sets",    False, _over(KernelDistance, extractors.inception), _INCEPTION),
+    "inception-score": Row("sets",    True,  _inception_score, _INCEPTION),
+    **_neighbours("", extractors.inception, _INCEPTION, True),
+    **_neighbours("-alex", extractors.alex, _ALEX, True),
+    **_neighbours("-squeeze", extractors.squeeze, _SQUEEZE, False),
+    "modes":           Row("mixture", True,  Modes),
 }  # fmt: skip
 
 NAMES = tuple(TABLE)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ganvas.errors import DataError
+from ganvas.metrics.moments import double
 
 SMALLEST = 64  # pixels; images with a shorter side below are resized to a square of this side
 
@@ -43,6 +44,11 @@ def levels(x: Tensor) -> Tensor:
     return ((x.float() + 1) * 127.5).round().clamp(0, 255) / 127.5 - 1
 
 
+def counts(x: Tensor) -> Tensor:
+    """What `levels` gives, as numbers from 0 to 255, exactly."""
+    return ((x + 1) * 127.5).round()
+
+
 def size(x: Tensor) -> tuple[int, int]:
     """(H, W) after `resized`."""
     height, width = x.shape[2:]
@@ -54,3 +60,28 @@ def resized(x: Tensor) -> Tensor:
     if x.shape[2:] == size(x):
         return x
     return F.interpolate(x, size(x), mode="bilinear", align_corners=False, antialias=False)
+
+
+def as_tensorflow(x: Tensor, side: int) -> Tensor:
+    """Images [B, C, H, W] at side x side, bilinear as TensorFlow 1 has it.
+
+    Pixel i is looked up at i * H / side (no half pixel, no antialias); beyond the last pixel is the last one. Positions
+    are float32 there, and so they are here.
+    """
+    for dim in (3, 2):
+        length = x.shape[dim]
+        place = torch.arange(side, dtype=torch.float32, device=x.device) * (
+            torch.tensor(length, dtype=torch.float32, device=x.device) / side
+        )
+        low = place.floor().long().clamp(max=length - 1)
+        high = (low + 1).clamp(max=length - 1)
+        share = (place - low).view(-1, *[1] * (3 - dim))
+        x = torch.lerp(x.index_select(dim, low), x.index_select(dim, high), share)
+    return x
+
+
+def as_pillow(x: Tensor, side: int) -> Tensor:
+    """Images [B, C, H, W] at side x side, bicubic as Pillow has it on a float channel (antialiased, a = -1/2). In
+    float64: in float32 the positions of torch's kernel cost a hundredth of a level."""
+    large = F.interpolate(double(x), (side, side), mode="bicubic", align_corners=False, antialias=True)
+    return large.to(x.device, x.dtype)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ganvas.errors import DataError
@@ -120,7 +121,11 @@ class SSIM(PairMetric):
 
     def _measure(self, x: Tensor, y: Tensor) -> Tensor:
         """SSIM [B] of pairs."""
-        x, y = (double(x) + 1) / 2, (double(y) + 1) / 2
+        luminance, structure = self._terms((double(x) + 1) / 2, (double(y) + 1) / 2)
+        return (luminance * structure).mean((1, 2, 3))
+
+    def _terms(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Luminance, and contrast times structure, at every valid position of images [B, C, H, W] in [0, 1]."""
         line = _gaussian(self._window(x.shape[1:]), self.SIGMA)
 
         def blur(image: Tensor) -> Tensor:
@@ -132,7 +137,7 @@ class SSIM(PairMetric):
         c1, c2 = self.K1**2, self.K2**2
         luminance = (2 * mu_x * mu_y + c1) / (mu_x * mu_x + mu_y * mu_y + c1)
         structure = (2 * covariance + c2) / (var_x + var_y + c2)
-        return (luminance * structure).mean((1, 2, 3))
+        return luminance, structure
 
     def _window(self, shape: torch.Size) -> int:
         """The side of the window: 11, or the largest odd number that fits the image."""
@@ -151,6 +156,54 @@ class SSIM(PairMetric):
         }
         if window < self.WINDOW:
             recipe["warning"] = f"images of {shape[2]}x{shape[1]} do not hold the paper's 11x11 window"
+        return recipe
+
+
+class MSSSIM(SSIM):
+    """Multi-scale structural similarity (Wang et al. 2003, equation 7), each channel by itself, then the mean.
+
+    Contrast and structure, averaged over positions, at every scale, and luminance at the coarsest, each to the power of
+    its weight; between scales the mean of 2x2 pixels (an odd last line is dropped). Negative means, which have no
+    power, count as 0. Images that do not hold the 11x11 window at all five scales, under 176 pixels, get the scales
+    that do, their weights divided by their sum, and the recipe says so.
+    """
+
+    WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+
+    def _measure(self, x: Tensor, y: Tensor) -> Tensor:
+        """MS-SSIM [B] of pairs."""
+        x, y = (double(x) + 1) / 2, (double(y) + 1) / 2
+        weights = self._weights(x.shape[1:])
+        total = x.new_ones(x.shape[:2])  # [B, C]
+        for scale, weight in enumerate(weights, 1):
+            luminance, structure = self._terms(x, y)
+            term = structure * luminance if scale == len(weights) else structure
+            total = total * term.mean((2, 3)).clamp(min=0) ** weight
+            if scale < len(weights):
+                x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
+        return total.mean(1)
+
+    def _weights(self, shape: torch.Size) -> list[float]:
+        """The weights of the scales that images of a shape have, finest first; their sum is that of all."""
+        side = min(shape[1:])
+        count = sum(side >> scale >= self.WINDOW for scale in range(len(self.WEIGHTS))) or 1
+        some = self.WEIGHTS[:count]
+        return [w * sum(self.WEIGHTS) / sum(some) for w in some]
+
+    def recipe(self, shape: torch.Size) -> dict[str, Any]:
+        weights = self._weights(shape)
+        recipe = {
+            **super().recipe(shape),
+            "scales": len(weights),
+            "weights": [round(w, 4) for w in weights],
+            "negative": "clamped at 0",
+            "mean": "channels, images",
+        }
+        if len(weights) < len(self.WEIGHTS):
+            recipe["warning"] = (
+                f"images of {shape[2]}x{shape[1]} hold {len(weights)} of the paper's 5 scales: compare it with nothing "
+                "measured on another size"
+            )
         return recipe
 
 

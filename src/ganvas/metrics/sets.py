@@ -34,7 +34,9 @@ class SetMetric(ABC, Generic[S]):
     """
 
     compares: ClassVar[Literal["sets"]] = "sets"
-    least: ClassVar[int] = 2
+    alone: ClassVar[bool] = False
+    """Whether it judges the second set by itself."""
+    least = 2
     """Images that each side needs."""
 
     def __init__(self, name: str, extractor: Extractor) -> None:
@@ -64,11 +66,11 @@ class SetMetric(ABC, Generic[S]):
     def distance(self, a: S, b: S) -> Figure:
         """The figure of set ``b`` beside the reference ``a``, such as real images. Raises DataError where a set is too
         small or the two were not seen alike."""
-        for side in (a, b):
-            if side.n < self.least:
-                raise DataError(
-                    f"{self.name} needs at least {self.least} images on each side, and one side has {side.n}."
-                )
+        sides = [b] if self.alone else [a, b]
+        n = min(side.n for side in sides)
+        if n < self.least:
+            where = "" if self.alone else " on each side"
+            raise DataError(f"{self.name} needs at least {self.least} images{where}, and has {n}.")
         if differing := [key for key in a.recipe if a.recipe[key] != b.recipe.get(key)]:
             key = differing[0]
             raise DataError(
@@ -76,8 +78,7 @@ class SetMetric(ABC, Generic[S]):
                 f"{b.recipe.get(key)}: bring both to one size (size=... in a data spec)."
             )
         recipe = {**a.recipe, **self.recipe(a, b), "images": [a.n, b.n]}
-        n = min(a.n, b.n)
-        if not (a.finite and b.finite):
+        if not all(side.finite for side in sides):
             return Figure(float("nan"), None, n, {**recipe, "warning": "some images are not finite"})
         if warning := self.warning(a, b):
             recipe["warning"] = warning

@@ -124,7 +124,8 @@ def published(kind: str) -> FeatureStack:
     tensors = weights.load(KINDS[kind].weights)
     with torch.random.fork_rng(devices=[]):  # initial weights, thrown away, must not move anyone's random numbers
         stack = FeatureStack(kind)
-    stack.load_state_dict({key: tensors[key] for key in stack.state_dict()})
+    with weights.fitting(KINDS[kind].weights):
+        stack.load_state_dict({key: tensors[key] for key in stack.state_dict()})
     stack.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return stack.eval().requires_grad_(False)
 

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 import ganvas
-from ganvas import evaluation, games
+from ganvas import evaluation, games, metrics, weights
+from ganvas.cli import run as command
 from ganvas.data import open_data
 from ganvas.errors import DataError, MissingWeights, UsageError
 from ganvas.evaluation import evaluate
@@ -60,6 +61,18 @@ def test_a_run_has_the_figures_of_its_verbs_and_what_is_missing_takes_a_line(
         assert reason.endswith("): run `ganvas fetch metrics`.")
     assert all(figure.n == 40 for figure in figures.values())
     assert all(figure.recipe["run"] == str(trained(system)) for figure in figures.values())
+
+
+def test_every_metric_is_on_the_page_of_the_command_that_has_it(capsys: pytest.CaptureFixture[str]) -> None:
+    pages = {}
+    for name in ("evaluate", "compare", "fetch"):
+        command([name, "--help"])
+        pages[name] = set(capsys.readouterr().out.replace(".", " ").replace(";", " ").split())
+    assert pages["evaluate"] >= {*metrics.NAMES, "elbo"}
+    assert pages["compare"] >= set(metrics.NAMES) - {"modes"}
+    assert pages["fetch"] >= set(weights.names())
+    with pytest.raises(UsageError, match=r"no metric 'xyz': one of: mse, .*, modes"):
+        metric("xyz")
 
 
 def test_figures_are_recorded_in_the_run_with_the_step_that_they_are_of(trained: Trained, tmp_path: Path) -> None:

@@ -68,5 +68,5 @@ def nearest(word: str, names: Iterable[str]) -> str:
     names = list(names)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}?" if close else ""
-    choice = f"one of: {', '.join(names)}" if 0 < len(names) <= 30 else ""
+    choice = f"one of: {', '.join(names)}" if 0 < len(names) <= 40 else ""
     return " ".join(part for part in (hint, f"({choice})" if hint and choice else choice) if part)

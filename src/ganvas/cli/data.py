@@ -56,14 +56,21 @@ def data(
     return Answer({**dataset.found, "sheet": str(path)}, _found(dataset.found, path))
 
 
+def _published() -> str:
+    from ganvas import weights
+    from ganvas.data.fetch import SETS
+
+    return f"NAME is a data set: {' '.join(SETS)}; or weights: {' '.join(weights.names())} (all that metrics need)."
+
+
+@describes(_published)
 def fetch(
     name: Annotated[Positional[str], arg(metavar="NAME")],
     dest: Annotated[Path | None, arg(metavar="DIR"), default("the cache, where ganvas looks for it")] = None,
 ) -> Answer:
     """Download a named data set or weight file from its publisher, checksum verified.
 
-    What is there whole is not fetched again. NAME is cifar10, or weights: alexnet, squeezenet1_1, vgg16, lpips-alex,
-    lpips-squeeze, lpips-vgg.
+    What is there whole is not fetched again.
 
     Args:
         name: The data set or the weights.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from ganvas.cli.flags import Answer, Count, Device, RunFolder, Seed, default
+from ganvas.cli.flags import Answer, Count, Device, RunFolder, Seed, default, describes
 from ganvas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,6 +16,21 @@ if TYPE_CHECKING:
 Names = Annotated[str | None, arg(metavar="a,b")]
 
 
+def _of_runs() -> str:
+    from ganvas.evaluation import ELBO
+    from ganvas.metrics import NAMES
+
+    return f"Metrics: {' '.join((*NAMES, ELBO))}."
+
+
+def _of_sets() -> str:
+    from ganvas.metrics import COMPARES
+
+    sets, pairs = (" ".join(name for name, what in COMPARES.items() if what == kind) for kind in ("sets", "pairs"))
+    return f"Metrics of any two sets: {sets}. Of images with a partner of the same name: {pairs}."
+
+
+@describes(_of_runs)
 def evaluate(
     run: RunFolder,
     data: Annotated[str | None, arg(metavar="SPEC"), default("the run's own")] = None,
@@ -32,8 +47,7 @@ def evaluate(
     Args:
         run: The run folder.
         data: What to measure on, prepared to the run's size.
-        metrics: Names, apart by commas: mse mae psnr ssim lpips-alex lpips-squeeze lpips-vgg fd-alex fd-squeeze
-            fd-digits modes elbo.
+        metrics: Names, apart by commas.
         count: How many images, or points of a mixture.
         seed: Of the samples, and of the subset where there are more images.
         device: Where to work.
@@ -44,6 +58,7 @@ def evaluate(
     return Answer({"run": str(run), "metrics": _json(figures)}, _table(figures))
 
 
+@describes(_of_sets)
 def compare(
     a: Annotated[Positional[str], arg(metavar="A")],
     b: Annotated[Positional[str], arg(metavar="B")],
@@ -54,13 +69,13 @@ def compare(
 ) -> Answer:
     """Measure two sets of images against each other: folders, arrays or data specs, no model needed.
 
-    A run folder stands for its samples. Pictures that are all alike keep their size.
+    A run folder stands for its samples. Pictures that are all alike keep their size. A is the reference where a metric
+    has one, such as the real images of precision and recall.
 
     Args:
         a: One set.
         b: The other.
-        metrics: Names, apart by commas: fd-alex fd-squeeze fd-digits for any two sets; mse mae psnr ssim lpips-alex
-            lpips-squeeze lpips-vgg for images with a partner of the same name.
+        metrics: Names, apart by commas.
         count: How many images a side.
         seed: Of the samples, and of the subset.
         device: Where to work.

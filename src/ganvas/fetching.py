@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ganvas import weights
-from ganvas.data.fetch import SETS
 from ganvas.data.fetch import fetch as fetch_set
+from ganvas.data.named import SETS
 from ganvas.errors import UsageError, nearest
 
 

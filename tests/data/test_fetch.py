@@ -3,15 +3,19 @@ from __future__ import annotations
 import functools
 import hashlib
 import http.server
+import re
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from drawing import sentence
+from drawing import sentence, write
+from originals import faces, zipped
 
-from ganvas.data import cifar
-from ganvas.data.fetch import SETS, Download, fetch
+from ganvas.data import lsun, named
+from ganvas.data.fetch import fetch
+from ganvas.data.named import SETS, Download, NamedSet
 from ganvas.errors import DataError, UsageError
 
 CONTENT = b"a small file that stands for a large one"
@@ -52,7 +56,12 @@ def put(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, str |
     """Puts `small` among the named sets; the cache is empty."""
     monkeypatch.setenv("GANVAS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    return lambda url, checksum: monkeypatch.setitem(SETS, "small", Download(url, "set.tar.gz", checksum))
+
+    def put(url: str, checksum: str | None) -> None:
+        small = NamedSet("Small", "set.tar.gz", lambda path: None, (Download(url, "set.tar.gz", checksum),))
+        monkeypatch.setitem(SETS, "small", small)
+
+    return put
 
 
 Put = Callable[[str, str | None], None]
@@ -148,9 +157,44 @@ def test_an_unknown_set_is_answered_with_the_nearest() -> None:
         fetch("cifar-10")
 
 
-def test_cifar10_is_fetched_to_where_its_spec_looks(publisher: Publisher, put: Put, tmp_path: Path) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(SETS, "cifar10", Download(publisher.url(), SETS["cifar10"].file, None))
-        assert fetch("cifar10") == cifar.fetched_folder()
-    assert (cifar.fetched_folder() / cifar.ARCHIVE).is_file()
-    assert SETS["cifar10"].checksum == "md5:c32a1d4ab5d03f1284b67883e8d87530"
+def test_every_file_of_a_set_is_fetched_and_only_what_is_missing(
+    publisher: Publisher, put: Put, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    put(publisher.url(), None)
+    files = tuple(replace(SETS["small"].downloads[0], file=name) for name in ("a.mat", "b.mat"))
+    monkeypatch.setitem(SETS, "small", replace(SETS["small"], downloads=files))
+    fetch("small", tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mat", "a.mat.sha256", "b.mat", "b.mat.sha256"]
+    (tmp_path / "b.mat").unlink()
+    fetch("small", tmp_path)
+    assert len(publisher.asked) == 3
+
+
+def test_every_file_has_a_checksum_and_goes_where_the_spec_of_its_set_looks(tmp_path: Path) -> None:
+    fetched = {name: one for name, one in SETS.items() if one.downloads}
+    assert list(fetched) == ["cifar10", "cifar100", "svhn"]
+    for name, one in fetched.items():
+        for download in one.downloads:
+            assert re.fullmatch("md5:[0-9a-f]{32}", download.checksum or "")
+            assert download.url.endswith(f"/{download.file}")
+            write(tmp_path / name, {download.file: b""})
+        source = one.here(tmp_path / name)
+        assert source is not None
+        with pytest.raises(DataError):  # the empty files are taken for the set
+            source.scan()
+
+
+@pytest.mark.parametrize(("name", "asks"), [("celeba", ["img_align_celeba.zip"]), ("lsun-bedroom", lsun.PACKED)])
+def test_where_there_is_no_plain_download_says_what_to_get_and_where_to_put_it(
+    name: str, asks: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GANVAS_CACHE", str(tmp_path / "cache"))
+    for dest, folder in ((None, named.folder(name)), (tmp_path / "mine", tmp_path / "mine")):
+        text = refused(name, dest)
+        assert all(file in text for file in [*asks, str(folder), "http"])
+        assert not folder.exists()
+
+
+def test_what_somebody_put_there_is_fetched(tmp_path: Path) -> None:
+    zipped(tmp_path / "img_align_celeba.zip", faces(1))
+    assert fetch("celeba", tmp_path) == tmp_path

@@ -58,7 +58,7 @@ def data(
 
 def _published() -> str:
     from ganvas import weights
-    from ganvas.data.fetch import SETS
+    from ganvas.data.named import SETS
 
     return f"NAME is a data set: {' '.join(SETS)}; or weights: {' '.join(weights.names())} (all that metrics need)."
 

@@ -3,28 +3,12 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
-from ganvas.data import cifar
+from ganvas.data import named
+from ganvas.data.named import SETS, Download
 from ganvas.errors import DataError, UsageError, nearest
-from ganvas.files import atomic, cache_folder, sha256
-
-
-@dataclass(frozen=True)
-class Download:
-    """One file of a publisher: its address, its name here, and the checksum that the publisher gives, if any."""
-
-    url: str
-    file: str
-    checksum: str | None  # "md5:..." or "sha256:..."
-
-
-SETS = {
-    "cifar10": Download(
-        "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", cifar.ARCHIVE, "md5:c32a1d4ab5d03f1284b67883e8d87530"
-    )
-}
+from ganvas.files import atomic, sha256
 
 
 def fetch(name: str, dest: Path | None = None) -> Path:
@@ -32,21 +16,28 @@ def fetch(name: str, dest: Path | None = None) -> Path:
 
     dest: a folder of the user's; by default the cache, where the spec of that name finds it. The SHA-256 of the first
     download is kept beside the file, and holds from then on. Raises UsageError for an unknown name, DataError where the
-    download fails or is not what was published.
+    download fails or is not what was published, or where there is none: it then says what to get and where to put it.
     """
     if name not in SETS:
         raise UsageError(f"There is no data set {name!r} to fetch: {nearest(name, SETS)}.")
-    download = SETS[name]
-    folder = dest or cache_folder() / "datasets" / name
+    folder = dest or named.folder(name)
+    for download in SETS[name].downloads:
+        _obtain(download, folder)
+    if not SETS[name].downloads and SETS[name].here(folder) is None:
+        raise DataError(f"{SETS[name].elsewhere.format(folder=folder)}.")
+    return folder
+
+
+def _obtain(download: Download, folder: Path) -> None:
+    """One file, unless it is there whole."""
     file, record = folder / download.file, folder / f"{download.file}.sha256"
     kept = record.read_text().split()[0] if record.is_file() and record.read_text().strip() else None
     if file.is_file() and kept is not None and sha256(file) == kept:
-        return folder
+        return
     _download(download, folder, download.checksum if kept is None else f"sha256:{kept}")
     if kept is None:
         with atomic(record) as part:
             part.write_text(f"{sha256(file)}  {download.file}\n")
-    return folder
 
 
 def _download(download: Download, folder: Path, checksum: str | None) -> None:

@@ -6,18 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ganvas.console import note
-from ganvas.data import archives, arrays, cifar, embedded, folders
+from ganvas.data import archives, arrays, embedded, folders, named
 from ganvas.data.building import build, tolerate
 from ganvas.data.dataset import Dataset
 from ganvas.data.source import Source
-from ganvas.data.spec import Spec, parse
+from ganvas.data.spec import Spec, filled, parse
 from ganvas.data.store import obtain
 from ganvas.errors import DataError, nearest
 
-SETS: dict[str, Callable[[Spec], Source]] = {
+EMBEDDED: dict[str, Callable[[Spec], Source]] = {
     "digits": lambda spec: embedded.digits(),
     "photos": lambda spec: embedded.photos(spec.size),
-    "cifar10": lambda spec: cifar.cifar10(),
 }
 
 
@@ -31,6 +30,9 @@ def open_data(spec: str, *, prefer: str | None = None, natural: bool = False, ve
     """
     asked = parse(spec)
     source = find(asked)
+    asked = filled(asked, source.keys)
+    if (missing := source.missing.get(asked.split or "")) is not None:
+        raise DataError(missing)
     preparation = [asked.size, asked.crop or "centre", asked.channels, asked.holdout, asked.limit, natural]
     if asked.resize == "bilinear":  # said only then: addresses of older stores stay as they are
         preparation.append(asked.resize)
@@ -51,14 +53,14 @@ def find(spec: Spec) -> Source:
     """The source that a spec names. Raises DataError, UsageError."""
     if spec.kind == "mixture":
         return embedded.points(spec.source)
-    if spec.source in SETS:
+    if spec.source in EMBEDDED or spec.source in named.SETS:
         if Path(spec.source).exists():
             note(f"note: {spec.source} is read as the set of that name; write {spec.source}/ for what lies here.")
-        return SETS[spec.source](spec)
+        return EMBEDDED[spec.source](spec) if spec.source in EMBEDDED else named.fetched(spec.source)
     try:
         return _at(Path(spec.source).expanduser())
     except (FileNotFoundError, ValueError, RuntimeError):  # the last two: nothing can have such a name
-        hint = nearest(spec.source, SETS)
+        hint = nearest(spec.source, [*EMBEDDED, *named.SETS])
         raise DataError(
             f"There is no data {spec.source!r}: it is neither a file or folder nor a named set; {hint}."
         ) from None
@@ -68,17 +70,15 @@ def find(spec: Spec) -> Source:
 
 def _at(path: Path) -> Source:
     """The source at a path. Raises OSError for what is not there or not readable, DataError for what is no data."""
+    path.stat()
+    if (source := named.here(path)) is not None:
+        return source
     if path.is_dir():
-        if (source := cifar.cifar10_here(path)) is not None:
-            return source
         files = folders.listing(path)
         array_files = [] if files.files else arrays.files_in(path)
         return arrays.array_folder(path, array_files) if array_files else folders.folder(path, files)
-    path.stat()
     if path.suffix.lower() in arrays.SUFFIXES:
         return arrays.array_file(path)
-    if path.name == cifar.ARCHIVE:
-        return cifar.cifar10_archive(path)
     if archives.is_archive(path):
         return archives.archive(path)
     if folders.is_picture(path.name):

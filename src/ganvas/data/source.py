@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ganvas.errors import DataError
 
 SPLITS = ("train", "test", "val", "valid", "validation")  # as folders and files name them, in the order shown
 
@@ -64,7 +67,8 @@ class Source:
     layout: what it is, in a few words. identity: a JSON value that changes when the source does. scan: lists what there
     is; called only when a store has to be built. size: of the prepared pictures where none is asked for. mixture: the
     name of the known density that the rows are drawn from. listing: name and size of every file, where the source can
-    be streamed; it is the same wherever it lies.
+    be streamed; it is the same wherever it lies. keys: of a data spec, which hold where the user's says nothing else.
+    missing: a published split that is not there -> the sentence to say when it is asked for.
     """
 
     layout: str
@@ -74,6 +78,8 @@ class Source:
     mixture: str | None = None
     where: str = ""  # as messages name it
     listing: Sequence[tuple[str, int]] | None = None
+    keys: str = ""
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 def stamp(path: Path) -> list[Any]:
@@ -87,6 +93,25 @@ def numbers(n: int) -> list[str]:
     return [f"{i:06d}" for i in range(n)]
 
 
+class Named(Sequence[str]):
+    """The names of n rows, each made when it is asked for."""
+
+    def __init__(self, n: int, name: Callable[[int], str]) -> None:
+        self._n, self._name = n, name
+
+    def __len__(self) -> int:
+        return self._n
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[str]: ...
+    def __getitem__(self, row: int | slice) -> str | list[str]:
+        if isinstance(row, slice):
+            return [self._name(i) for i in range(self._n)[row]]
+        return self._name(range(self._n)[row])
+
+
 def in_memory(values: NDArray[Any]) -> Callable[[Rows], Iterator[Block]]:
     """A `Part.read` over an array that is in memory."""
 
@@ -95,3 +120,12 @@ def in_memory(values: NDArray[Any]) -> Callable[[Rows], Iterator[Block]]:
             yield values[rows[i : i + 256]]
 
     return read
+
+
+def library(name: str, what: str) -> Any:
+    """An optional library, imported when it is needed. Raises DataError where it is not installed."""
+    try:
+        return import_module(name)
+    except ImportError:
+        package = name.partition(".")[0]
+        raise DataError(f"{what} needs {package}: pip install 'ganvas[hub]'.") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ganvas.errors import UsageError, nearest
@@ -187,6 +187,13 @@ def parse(text: str) -> Spec:
         except ValueError as error:
             raise UsageError(f"In the data spec {text!r}, {name}={value} does not read: it takes {error}.") from None
     return Spec(source, kind, **{name.replace("-", "_"): value for name, value in given.items()})
+
+
+def filled(spec: Spec, keys: str) -> Spec:
+    """The spec with those keys (``size=64&crop=none``) wherever it says nothing itself."""
+    given = parse(f"it?{keys}")
+    unsaid = [f.name for f in fields(Spec) if getattr(spec, f.name) is None]
+    return replace(spec, **{name: getattr(given, name) for name in unsaid})
 
 
 def slug(text: str) -> str:

@@ -5,6 +5,7 @@ Nothing here reads the module under test: layers, sizes and pools are from the p
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import torch
@@ -59,6 +60,7 @@ def layers() -> dict[str, Shape]:
     return found
 
 
+@functools.cache
 def weights(*, counters: bool = False, seed: int = 0) -> dict[str, Tensor]:
     """A state dict as it is published, float32, of random weights that keep the scale of what goes through.
 

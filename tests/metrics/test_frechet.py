@@ -48,6 +48,29 @@ def test_equals_the_closed_form_where_covariances_commute(rows: list[tuple[float
     assert frechet.distance(rotation @ m, a, rotation @ k, b) == pytest.approx(expected, rel=1e-7, abs=1e-7)
 
 
+@pytest.mark.parametrize("n", [60, 500])
+def test_equals_float64_to_a_millionth_given_features(n: int) -> None:
+    """Features as an extractor gives them, float32 and above zero, fewer and more of them than dimensions."""
+    generator = torch.Generator().manual_seed(n)
+    mix = torch.randn(96, 96, generator=generator) / 96**0.5
+    x, y = ((torch.randn(n, 96, generator=generator) @ mix + shift).relu() for shift in (0.3, 0.5))
+    (m, a), (k, b) = ((v.mean(0), np.cov(v, rowvar=False)) for v in (x.double().numpy(), y.double().numpy()))
+    if n > 96:
+        root = np.trace(scipy.linalg.sqrtm(a @ b)).real
+    else:  # of covariances F'F and G'G of low rank: the singular values of F G', and no root at all
+        f, g = ((v - v.mean(0)) / (n - 1) ** 0.5 for v in (x.double().numpy(), y.double().numpy()))
+        root = scipy.linalg.svdvals(f @ g.T).sum()
+    expected = np.square(m - k).sum() + np.trace(a) + np.trace(b) - 2 * root
+    moments = [Moments(), Moments()]
+    for side, features in zip(moments, (x, y), strict=True):
+        for part in features.split(17):
+            side.update(part)
+    tool = FrechetDistance("fd", extractors.from_stack(FeatureStack("squeeze").eval(), "an untrained net"))
+    figure = tool.distance(*moments)
+    assert figure.value == pytest.approx(expected, rel=1e-6)
+    assert ("warning" in figure.recipe) == (n <= 96)
+
+
 def test_a_set_is_at_no_distance_from_itself_at_any_rank() -> None:
     generator = np.random.default_rng(0)
     for rank in (3, 60, 128):
@@ -163,7 +186,9 @@ def test_moments_are_kept_under_fingerprint_and_extractor(fd: FrechetDistance, c
     other.statistics(batches(), fingerprint="a set")
     assert len(asked) == 3
     for file in (cache / "moments").iterdir():
-        file.write_bytes(b"damaged")
+        content = bytearray(file.read_bytes())
+        content[-5] ^= 1  # one bit of one number
+        file.write_bytes(content)
     assert torch.equal(fd.statistics(batches(), fingerprint="a set").covariance, first.covariance)
     assert len(asked) == 4
 

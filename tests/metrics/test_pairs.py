@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+import scipy.signal
+import skimage.transform
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -89,6 +91,52 @@ def test_ssim_equals_the_formula_written_out() -> None:
     assert measure("ssim", x, y).value == pytest.approx(np.mean(values), rel=1e-12)
 
 
+def multiscale(x: np.ndarray, y: np.ndarray, weights: list[float]) -> float:
+    """Equation 7 of Wang et al. 2003 for one channel in [0, 1], by SciPy's convolution and scikit-image's pooling."""
+    line = np.exp(-((np.arange(11) - 5) ** 2) / (2 * 1.5**2))
+    window = np.outer(line, line) / line.sum() ** 2
+    value = 1.0
+    for scale, weight in enumerate(weights):
+        blur = lambda image: scipy.signal.convolve2d(image, window, "valid")
+        mx, my = blur(x), blur(y)
+        contrast = 2 * (blur(x * y) - mx * my) + 9e-4
+        contrast = contrast / (blur(x * x) - mx**2 + blur(y * y) - my**2 + 9e-4)
+        if scale == len(weights) - 1:
+            contrast = contrast * (2 * mx * my + 1e-4) / (mx**2 + my**2 + 1e-4)
+        value *= max(contrast.mean(), 0) ** weight
+        even = [side // 2 * 2 for side in x.shape]
+        x, y = (skimage.transform.downscale_local_mean(image[: even[0], : even[1]], (2, 2)) for image in (x, y))
+    return value
+
+
+WEIGHTS = [0.0448, 0.2856, 0.3001, 0.2363, 0.1333]
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "scales"), [(176, 180, 5), (175, 180, 4), (32, 45, 2), (47, 44, 3), (21, 21, 1), (11, 30, 1)]
+)
+def test_multiscale_equals_its_formula_with_the_scales_that_fit(height: int, width: int, scales: int) -> None:
+    x, y = pair(2, 3, height, width)
+    weights = WEIGHTS if scales == 5 else [w / sum(WEIGHTS[:scales]) for w in WEIGHTS[:scales]]
+    expected = [
+        np.mean([multiscale((a + 1) / 2, (b + 1) / 2, weights) for a, b in zip(left, right, strict=True)])
+        for left, right in zip(images(x), images(y), strict=True)
+    ]
+    figure = measure("ms-ssim", x, y, 1)
+    assert figure.value == pytest.approx(np.mean(expected), rel=1e-9)
+    assert figure.recipe["scales"] == scales
+    assert ("warning" in figure.recipe) == (scales < 5)
+    if scales == 1:
+        assert figure.value == pytest.approx(measure("ssim", x, y).value, rel=1e-12)
+    assert measure("ms-ssim", x, x).value == pytest.approx(1)
+
+
+def test_structure_that_is_turned_over_counts_as_nothing() -> None:
+    x, _ = pair(2, 3, 48, 48)
+    assert measure("ms-ssim", x, -x).value == 0
+    assert measure("ms-ssim", x[:, :, :8, :8], x[:, :, :8, :8]).recipe["window"].startswith("7x7 ")
+
+
 @pytest.mark.parametrize(("side", "window"), [(11, 11), (10, 9), (9, 9), (2, 1), (1, 1)])
 def test_small_images_get_a_smaller_window_and_the_recipe_says_so(side: int, window: int) -> None:
     x, y = pair(2, 3, side, 30)
@@ -103,7 +151,7 @@ def test_small_images_get_a_smaller_window_and_the_recipe_says_so(side: int, win
 @settings(deadline=None, max_examples=20)
 def test_the_batch_size_does_not_matter(batch: int, seed: int) -> None:
     x, y = pair(9, seed=seed)
-    for name in ("mse", "mae", "psnr", "ssim"):
+    for name in ("mse", "mae", "psnr", "ssim", "ms-ssim"):
         one, many = measure(name, x, y), measure(name, x, y, batch)
         assert many.value == pytest.approx(one.value, rel=1e-12)
         assert many.std == pytest.approx(one.std, rel=1e-9)

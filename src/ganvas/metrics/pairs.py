@@ -184,11 +184,11 @@ class MSSSIM(SSIM):
         return total.mean(1)
 
     def _weights(self, shape: torch.Size) -> list[float]:
-        """The weights of the scales that images of a shape have, finest first; their sum is that of all."""
+        """The weights of the scales that images of a shape have, finest first."""
         side = min(shape[1:])
         count = sum(side >> scale >= self.WINDOW for scale in range(len(self.WEIGHTS))) or 1
         some = self.WEIGHTS[:count]
-        return [w * sum(self.WEIGHTS) / sum(some) for w in some]
+        return list(some) if count == len(self.WEIGHTS) else [w / sum(some) for w in some]
 
     def recipe(self, shape: torch.Size) -> dict[str, Any]:
         weights = self._weights(shape)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from ganvas.game import Clock, Recipe, Schedule
-from ganvas.optim import KerasAdam, adam, constant, exponential_decay, keras_adam, linear_decay
+from ganvas.optim import KerasAdam, adam, constant, exponential_decay, keras_adam, linear_decay, rmsprop
 
 RATE = float(torch.tensor(1e-3))  # as the learning rate's float32 scalar holds it
 BETAS = (0.5, 0.99)
@@ -135,3 +135,27 @@ def test_schedules_stay_between_0_and_1(step: int, total: int, flat: float, rate
     for schedule in (constant, linear_decay(flat), exponential_decay(rate)):
         assert 0 <= at(schedule, step, total) <= 1
         assert at(schedule, step + 1, total) <= at(schedule, step, total)
+
+
+def test_rmsprop_is_its_formula() -> None:
+    values = [weight.detach().clone() for weight in weights()]
+    squares = [torch.zeros_like(value) for value in values]
+    for grads in gradients(10):
+        for i, g in enumerate(grads):
+            squares[i] = 0.9 * squares[i] + 0.1 * g * g
+            values[i] = values[i] - RATE * g / (squares[i].sqrt() + 1e-8)
+    own, _ = steps(rmsprop(1e-3), 0, 10)
+    for weight, value in zip(own, values, strict=True):
+        torch.testing.assert_close(weight.detach(), value, rtol=1e-12, atol=1e-12)
+
+
+def test_weight_decay_is_added_to_the_gradient() -> None:
+    plain, decayed = (steps(keras_adam(1e-3, BETAS, weight_decay=rate), 0, 1)[0] for rate in (0.0, 1e9))
+    for a, b in zip(plain, decayed, strict=True):
+        assert not torch.equal(a, b)
+        torch.testing.assert_close(b.detach(), torch.full_like(b, 1 - RATE))  # a weight of 1 is all of the gradient
+
+
+@pytest.mark.parametrize(("step", "factor"), [(0, 1.0), (50, 1.0), (75, 0.1), (100, 0.01)])
+def test_a_rate_may_be_flat_before_it_decays(step: int, factor: float) -> None:
+    assert exponential_decay(0.01, 0.5)(Clock(step, 1, 100)) == pytest.approx(factor)

@@ -10,7 +10,7 @@ from torch import nn
 
 from ganvas.game import Clock, Recipe, Schedule, constant
 
-__all__ = ["KerasAdam", "adam", "constant", "exponential_decay", "keras_adam", "linear_decay"]
+__all__ = ["KerasAdam", "adam", "constant", "exponential_decay", "keras_adam", "linear_decay", "rmsprop"]
 
 
 class KerasAdam(torch.optim.Adam):
@@ -22,9 +22,10 @@ class KerasAdam(torch.optim.Adam):
     """
 
     def __init__(
-        self, params: list[nn.Parameter], lr: float | torch.Tensor, betas: tuple[float, float], eps: float
-    ) -> None:
-        super().__init__(params, lr=lr, betas=betas, eps=eps, fused=True)
+        self, params: list[nn.Parameter], lr: float | torch.Tensor, betas: tuple[float, float], eps: float,
+        weight_decay: float = 0.0,
+    ) -> None:  # fmt: skip
+        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
         for group in self.param_groups:
             group["keras_eps"], group["t"] = eps, 0
 
@@ -45,14 +46,27 @@ def adam(lr: float, betas: tuple[float, float] = (0.9, 0.999), *, eps: float = 1
     return lambda weights: torch.optim.Adam(weights, lr=_rate(lr, weights), betas=betas, eps=eps, fused=True)
 
 
-def keras_adam(lr: float, betas: tuple[float, float] = (0.9, 0.999), *, eps: float = 1e-7) -> Recipe:
-    """Adam as Keras has it, fused; see `KerasAdam`."""
-    return lambda weights: KerasAdam(weights, _rate(lr, weights), betas, eps)
+def keras_adam(
+    lr: float, betas: tuple[float, float] = (0.9, 0.999), *, eps: float = 1e-7, weight_decay: float = 0.0
+) -> Recipe:
+    """Adam as Keras has it, fused; see `KerasAdam`. ``weight_decay`` times a weight is added to its gradient."""
+    return lambda weights: KerasAdam(weights, _rate(lr, weights), betas, eps, weight_decay)
 
 
-def exponential_decay(rate: float) -> Schedule:
-    """rate^(step / total_steps): continuous, from 1 to ``rate`` over the whole run."""
-    return lambda clock: float(rate ** (clock.step / clock.total_steps))
+def rmsprop(lr: float, decay: float = 0.9, *, eps: float = 1e-8) -> Recipe:
+    """RMSProp (Tieleman & Hinton 2012, lecture 6.5): steps of lr g / (sqrt(v) + eps), v a running mean of g^2."""
+    return lambda weights: torch.optim.RMSprop(weights, lr=_rate(lr, weights), alpha=decay, eps=eps)
+
+
+def exponential_decay(rate: float, flat: float = 0.0) -> Schedule:
+    """Continuous, from 1 to ``rate`` over the run, after a first part of it, ``flat``, at 1: without that it is
+    rate^(step / total_steps)."""
+
+    def schedule(clock: Clock) -> float:
+        part = (clock.step / clock.total_steps - flat) / (1 - flat)
+        return float(rate ** max(0.0, part))
+
+    return schedule
 
 
 def linear_decay(flat: float = 0.5) -> Schedule:

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-import avae_step
-import eager_avae
+import eager_table
 import hand
+import table_step
 from ganvas.engine import Engine
 from ganvas.errors import UsageError
 from ganvas.games.autoencoder import Autoencoder, Config
@@ -42,10 +42,10 @@ def test_the_loss_is_the_sum_of_absolute_errors_of_a_picture_and_their_mean_over
 def test_two_steps_by_hand_in_float64() -> None:
     """f and g as padded nets of their own, Adam by its formula."""
     game = build()
-    f, g = eager_avae.Critic(3, WIDTH, (2, 2, 1, 2)), eager_avae.Decoder(3, WIDTH, Z, (2, 2, 1, 2))
+    f, g = eager_table.Critic(3, WIDTH, (2, 2, 1, 2)), eager_table.Decoder(3, WIDTH, Z, (2, 2, 1, 2))
     f.dense = nn.Linear(4 * 4 * 8 * WIDTH, Z)
     for net, ours in ((f, game.f), (g, game.g)):
-        net.double().load_state_dict(avae_step.turned(ours, (4, 4), {"dense": 8 * WIDTH}))
+        net.double().load_state_dict(table_step.turned(ours, WIDTH))
     adams = [hand.Adam(net, 1e-3, (0.9, 0.999)) for net in (f, g)]
     engine = Engine(game)
     for step in range(2):
@@ -56,7 +56,7 @@ def test_two_steps_by_hand_in_float64() -> None:
             adam.descend(gradients)
         engine.step({"image": x})
     for net, ours in ((f, game.f), (g, game.g)):
-        found = avae_step.turned(ours, (4, 4), {"dense": 8 * WIDTH})
+        found = table_step.turned(ours, WIDTH)
         assert hand.furthest(net, [found[name] for name, _ in net.named_parameters()]) < 1e-10
 
 

@@ -79,5 +79,8 @@ def test_the_preset_is_the_published_protocol(system: str) -> None:
     config, defaults = games.system(system).preset("avae-table")
     assert defaults == {"steps": 50_000, "batch_size": 64}
     assert (config.width, config.latent, config.lr_end) == (128, 100, 0.02)
-    rates = [value for leaf, value in vars(config).items() if leaf.startswith("lr") and leaf != "lr_end"]
+    rates = [
+        value for leaf, value in vars(config).items() if leaf.startswith("lr") and leaf not in ("lr_end", "lr_flat")
+    ]
     assert set(rates) == {2e-4}
+    assert getattr(config, "lr_flat", 0) == getattr(config, "weight_decay", 0) == 0

@@ -61,6 +61,17 @@ def test_what_ends_exactness_is_allowed_and_said(change: dict[str, Any], clause:
     assert allowed == [f"{clause}: the run goes on, but not to the same bits"]
 
 
+def test_files_that_are_streamed_may_change_if_what_a_row_is_does_not() -> None:
+    def streamed(**change: Any) -> RunConfig:
+        return folders.config(data="a?stream=true", streamed=True, **change)
+
+    clause = "the content of a?stream=true has changed since"
+    allowed = [f"{clause}: the run goes on, but not to the same bits"]
+    assert differences(streamed(), streamed(fingerprint="0" * 64)) == ([], allowed)
+    for change in ({"classes": ["a", "b"]}, {"schema": {"image": [3, 32, 32]}}):
+        assert differences(streamed(), streamed(fingerprint="0" * 64, **change)) == ([clause], [])
+
+
 @pytest.mark.parametrize(
     "change",
     [{"checkpoint_every": 3}, {"keep": 5}, {"keep_best": "mse"}, {"tick_every": 1}, {"init": "runs/a"}, {"git": "abc"}],

@@ -93,6 +93,7 @@ def plan(
         leaves=settings,
         changed=[name for name, value in leaves.items() if value != getattr(config, name)],
         data=data,
+        streamed=parse(data).stream,
         fingerprint=dataset.fingerprint,
         schema={name: list(shape) for name, shape in dataset.schema.fields.items()},
         classes=list(dataset.schema.classes),

@@ -32,10 +32,12 @@ pictures = {
     "channels": st.sampled_from([None, "rgb", "grey"]),
     "max_bad": st.floats(0, 1),
     "strict": st.booleans(),
+    "stream": st.booleans(),
 }
 SPECS = (
     st.builds(Spec, PLAIN, st.none(), **common, **pictures)
     | st.builds(Spec, SOURCES, st.just("images"), **common, **pictures)
+    | st.builds(Spec, SOURCES, st.just("hub"), **common, **pictures, config=st.none() | WORDS)
     | st.builds(Spec, SOURCES, st.just("mixture"), **common)
 )
 ALIKE = st.lists(
@@ -64,8 +66,8 @@ def test_any_text_is_a_spec_or_one_sentence_on_what_is_wrong_with_it(text: str) 
 @given(st.text().filter(lambda text: "/" not in text) | ALIKE)
 @settings(max_examples=150, deadline=None)
 def test_any_text_names_a_source_or_nothing(empty: Path, text: str) -> None:
-    if text.partition("?")[0].removeprefix("images:") in (".", "..", "~"):  # there are such folders
-        return
+    if text.startswith("hub:") or text.partition("?")[0].removeprefix("images:") in (".", "..", "~"):
+        return  # another machine would be asked, and there are such folders
     try:
         assert isinstance(find(parse(text)), Source)
     except GanvasError as error:
@@ -116,6 +118,8 @@ def test_reads_what_is_written_and_writes_it_in_one_way(text: str, spec: Spec, c
         ("digits?size=1&size=2", "size is given twice"),
         ("digits?flip", "flip is without a value"),
         ("mixture:ring8?size=3", "size says nothing"),
+        ("mixture:ring8?stream=true", "stream says nothing"),
+        ("photos?config=small", "config says nothing"),
         ("", "names no source"),
         ("images:?size=3", "names no source"),
         ("digits?size=64?flip=true", "size=64?flip=true does not read"),
@@ -138,6 +142,8 @@ WRONG = {
     "limit": ["0", "-1", "1.5", "1e3", "many", "1" * 13],
     "max-bad": ["-1", "2", "101%", "none", "inf"],
     "strict": ["no", "0"],
+    "stream": ["yes", ""],
+    "config": ["", "a/b", "a b"],
 }
 
 

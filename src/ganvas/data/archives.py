@@ -38,12 +38,19 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
+def is_tar(path: Path) -> bool:
+    """Whether the name is that of a tar."""
+    return is_archive(path) and path.suffix.lower() != ".zip"
+
+
 def archive(path: Path) -> Source:
     """The pictures of a zip or tar, in order of their paths, as in a folder. Raises DataError, when scanned, for one
     that is damaged, encrypted, unpacks out of all proportion, or has paths that lead out of it."""
     kind = "zip" if path.name.lower().endswith(".zip") else "tar"
     scan = _scan_zip if kind == "zip" else _scan_tar
-    return Source(f"{kind} of pictures", [kind, stamp(path)], lambda: scan(path), where=str(path))
+    whole = path.name.lower().endswith((".zip", ".tar"))  # a compressed tar has to be read from its beginning
+    listing = [(path.name, path.stat().st_size)] if whole else None
+    return Source(f"{kind} of pictures", [kind, stamp(path)], lambda: scan(path), where=str(path), listing=listing)
 
 
 class Guard:

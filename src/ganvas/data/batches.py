@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache, partial
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ganvas.data.dataset import Dataset, to_tensors
+from ganvas.data.dataset import Arrays, Dataset, to_tensors
+from ganvas.data.stream import Feed, Shuffle, Streamed
 from ganvas.errors import UsageError
 from ganvas.streams import Purpose, bits, permutation
 
@@ -64,8 +66,15 @@ class Batches:
             raise UsageError(f"A batch of {batch_size} does not split over {world} ranks: use a multiple of {world}.")
         self.dataset, self.batch_size, self.seed, self.device = dataset, batch_size, seed, torch.device(device)
         self.flip = dataset.flip if flip is None else flip
-        self.order = Order(len(dataset), batch_size, seed)
-        self.mine = slice(rank * (batch_size // world), (rank + 1) * (batch_size // world))
+        self.mine = mine = slice(rank * (batch_size // world), (rank + 1) * (batch_size // world))
+        self.order: Order | Shuffle
+        self._arrays: Callable[[int], Arrays]
+        if isinstance(dataset, Streamed):
+            self.order = shuffle = dataset.order(batch_size, seed)
+            self._arrays = Feed(dataset, shuffle, mine)
+        else:
+            self.order = order = Order(len(dataset), batch_size, seed)
+            self._arrays = lambda step: dataset.arrays(order.rows(step)[mine])
 
     @property
     def steps_per_epoch(self) -> int:
@@ -77,4 +86,4 @@ class Batches:
         coins = None
         if self.flip:  # coins for the whole batch: a row's does not depend on how many ranks there are
             coins = (bits(self.batch_size, self.seed, step, Purpose.FLIP) >> np.uint64(63)).astype(bool)[self.mine]
-        return to_tensors(self.dataset.arrays(self.order.rows(step)[self.mine]), self.device, mirrored=coins)
+        return to_tensors(self._arrays(step), self.device, mirrored=coins)

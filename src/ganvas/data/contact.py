@@ -17,5 +17,4 @@ def contact_sheet(dataset: Dataset, n: int = 64) -> Image.Image:
 
         rows = np.arange(min(len(dataset), 2500))
         return Image.fromarray(draw_plane(dataset.tensors(rows)["vector"].numpy(), dataset.mixture))
-    n = min(n, len(dataset))
-    return grid(dataset.pixels(np.linspace(0, len(dataset) - 1, n).round().astype(int)))
+    return grid(dataset.pixels(dataset.spread(n)))

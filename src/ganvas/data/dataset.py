@@ -30,20 +30,24 @@ class Dataset:
     """
 
     def __init__(self, spec: Spec, kind: str, layout: str, store: Store, mixture: str | None = None) -> None:
-        self.spec, self.kind, self.flip, self.mixture = str(spec), kind, spec.flip, mixture
-        self._spec, self._layout, self._store = spec, layout, store
-        self.splits: Mapping[str, int] = {
+        counts = {
             name.partition(".")[0]: len(column) for name, column in store.columns.items() if name.endswith(".name")
         }
-        self.split = spec.split or ("train" if "train" in self.splits else next(iter(self.splits)))
-        if self.split not in self.splits:
-            raise UsageError(f"The data {self.spec!r} has no split {self.split!r}: {nearest(self.split, self.splits)}.")
+        self._about(spec, kind, counts, mixture)
+        self._layout, self._store = layout, store
         self._columns = {
             field: store.columns[f"{self.split}.{field}"]
             for field in ("image", "vector", "label")
             if f"{self.split}.{field}" in store.columns
         }
         self.schema = Schema({field: _shape(field, c) for field, c in self._columns.items()}, self._classes())
+
+    def _about(self, spec: Spec, kind: str, splits: Mapping[str, int], mixture: str | None = None) -> None:
+        self.spec, self.kind, self.flip, self.mixture, self._spec = str(spec), kind, spec.flip, mixture, spec
+        self.splits = splits
+        self.split = spec.split or ("train" if "train" in splits else next(iter(splits)))
+        if self.split not in splits:
+            raise UsageError(f"The data {self.spec!r} has no split {self.split!r}: {nearest(self.split, splits)}.")
 
     def _classes(self) -> tuple[str, ...]:
         return tuple(self._store.found["classes"].get(self.split, ()))
@@ -63,10 +67,10 @@ class Dataset:
     def found(self) -> dict[str, Any]:
         """What there is, as JSON: kind, layout, split, rows of each split, shapes of the fields, rows of each class,
         sizes and modes of the files, bad files and why."""
-        found = {**self._store.found, "classes": self._store.found["classes"].get(self.split, {})}
+        found = self._found()
         return {
             "kind": self.kind,
-            "layout": self._layout,
+            "layout": found.pop("layout"),
             "spec": self.spec,
             "split": self.split,
             "rows": len(self),
@@ -75,6 +79,10 @@ class Dataset:
             **found,
             "fingerprint": self.fingerprint,
         }
+
+    def _found(self) -> dict[str, Any]:
+        found = self._store.found
+        return {**found, "layout": self._layout, "classes": found["classes"].get(self.split, {})}
 
     def part(self, split: str) -> Dataset:
         """Another split of the same source. Raises UsageError if there is none of that name."""
@@ -85,9 +93,13 @@ class Dataset:
         column = self._store.columns[f"{self.split}.name"]
         return [bytes(column[int(row)]).decode(errors="surrogateescape") for row in rows]
 
+    def spread(self, n: int) -> NDArray[np.int64]:
+        """n rows (or all) from all over the set, ascending."""
+        return np.linspace(0, len(self) - 1, min(n, len(self))).round().astype(np.int64)
+
     def pixels(self, rows: Rows) -> NDArray[np.uint8]:
         """The images of rows, uint8 [B, H, W, C]."""
-        return self._columns["image"].take(rows)
+        return self.arrays(rows)["image"]
 
     def arrays(self, rows: Rows) -> Arrays:
         """The fields of rows as they are kept: ``image`` uint8 [B, H, W, C], the others as `tensors` gives them."""

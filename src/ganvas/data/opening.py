@@ -6,12 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ganvas.console import note
-from ganvas.data import archives, arrays, embedded, folders, named
+from ganvas.data import archives, arrays, embedded, folders, hub, named, parquet, shards, webdataset
 from ganvas.data.building import build, tolerate
 from ganvas.data.dataset import Dataset
-from ganvas.data.source import Source
+from ganvas.data.shards import Shard
+from ganvas.data.source import Source, stamp
 from ganvas.data.spec import Spec, filled, parse
 from ganvas.data.store import obtain
+from ganvas.data.stream import streamed
 from ganvas.errors import DataError, nearest
 
 EMBEDDED: dict[str, Callable[[Spec], Source]] = {
@@ -37,6 +39,8 @@ def open_data(spec: str, *, prefer: str | None = None, natural: bool = False, ve
     if asked.resize == "bilinear":  # said only then: addresses of older stores stay as they are
         preparation.append(asked.resize)
     try:
+        if asked.stream:
+            return streamed(source, asked, natural=natural)
         store = obtain(
             [source.identity, preparation],
             lambda building: build(source, asked, building, natural=natural),
@@ -53,12 +57,15 @@ def find(spec: Spec) -> Source:
     """The source that a spec names. Raises DataError, UsageError."""
     if spec.kind == "mixture":
         return embedded.points(spec.source)
+    if spec.kind == "hub":
+        return hub.hub(spec)
     if spec.source in EMBEDDED or spec.source in named.SETS:
         if Path(spec.source).exists():
             note(f"note: {spec.source} is read as the set of that name; write {spec.source}/ for what lies here.")
         return EMBEDDED[spec.source](spec) if spec.source in EMBEDDED else named.fetched(spec.source)
     try:
-        return _at(Path(spec.source).expanduser())
+        path = Path(spec.source).expanduser()
+        return _sharded(shards.matching(spec.source), spec.source) if _is_pattern(spec, path) else _at(path)
     except (FileNotFoundError, ValueError, RuntimeError):  # the last two: nothing can have such a name
         hint = nearest(spec.source, [*EMBEDDED, *named.SETS])
         raise DataError(
@@ -75,12 +82,52 @@ def _at(path: Path) -> Source:
         return source
     if path.is_dir():
         files = folders.listing(path)
+        if kept := _shards_in(path, files):
+            return _sharded(kept, str(path))
         array_files = [] if files.files else arrays.files_in(path)
         return arrays.array_folder(path, array_files) if array_files else folders.folder(path, files)
     if path.suffix.lower() in arrays.SUFFIXES:
         return arrays.array_file(path)
+    if path.suffix.lower() == parquet.SUFFIX or (archives.is_tar(path) and webdataset.is_shard(path)):
+        return _sharded(shards.local([path], path.parent), str(path))
     if archives.is_archive(path):
         return archives.archive(path)
     if folders.is_picture(path.name):
         return folders.single(path)
-    raise DataError(f"{path} is nothing that is read: a folder, picture, {' '.join(archives.SUFFIXES)}, .npz or .npy.")
+    raise DataError(
+        f"{path} is nothing that is read: a folder, picture, {' '.join(archives.SUFFIXES)}, .npz, .npy or .parquet."
+    )
+
+
+def _is_pattern(spec: Spec, path: Path) -> bool:
+    """Whether a source names shards by a pattern, and no file has that very name."""
+    return shards.is_pattern(spec.source) and not path.exists()
+
+
+def _shards_in(folder: Path, found: folders.Listing) -> list[Shard]:
+    """The shards of a folder that holds nothing else to read: Parquet files, or tars that are numbered or hold classes.
+
+    Of a folder with pictures, too, Parquet files are taken where they are what holds the pictures.
+    """
+    if parquet.SUFFIX in found.ignored:
+        files = shards.local(shards.within(folder, parquet.SUFFIX), folder)
+        if not found.files or parquet.holds_pictures(files[0]):
+            return files
+    if ".tar" in found.ignored and not found.files and not arrays.files_in(folder):
+        files = shards.local(shards.within(folder, ".tar"), folder)
+        if all(shards.is_numbered(file) for file in files) or webdataset.is_shard(Path(files[0].path)):
+            return files
+    return []
+
+
+def _sharded(files: list[Shard], where: str) -> Source:
+    """The source of shards, all of one kind."""
+    paths = [Path(file.path) for file in files]
+    identity = [stamp(path) for path in paths]
+    if all(path.suffix.lower() == parquet.SUFFIX for path in paths):
+        return parquet.parquet(files, identity, where)
+    if all(archives.is_tar(path) for path in paths):
+        return webdataset.webdataset(files, identity, where)
+    raise DataError(
+        f"{where} names other files than Parquet alone (.parquet) or WebDataset shards alone (.tar): name those."
+    )

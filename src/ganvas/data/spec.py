@@ -12,12 +12,14 @@ from ganvas.errors import UsageError, nearest
 Size = tuple[int, int]  # width, height
 
 KINDS = {
-    "images": "a folder, zip or tar of pictures, .npz or .npy arrays, or a named set such as digits or cifar10",
+    "images": "a folder, zip or tar of pictures, .npz or .npy arrays, Parquet files or WebDataset shards (a folder of "
+    "them, or a pattern: 'data/train-*.parquet', 'train-{000..119}.tar'), or a named set such as digits or cifar10",
+    "hub": "pictures of the Hugging Face Hub, by the name of their data set: hub:mnist",
     "mixture": "points of a known density in the plane: ring8, grid25 or spiral",
 }
 PLANNED = (
     *("paired", "unpaired", "labels", "sr", "blur", "ljspeech", "piper", "filelist", "clips", "espeak"),
-    *("gaussian", "linear-gaussian", "hub"),
+    *("gaussian", "linear-gaussian"),
 )
 LARGEST = 4096  # pixels a side
 RESIZES = ("bicubic", "bilinear")
@@ -87,6 +89,12 @@ def _channels(text: str) -> str:
     return text
 
 
+def _config(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.+-]+", text):
+        raise ValueError("a name such as default or plain_text")
+    return text
+
+
 @dataclass(frozen=True)
 class Key:
     """A key of data specs: how its value reads, and what it does."""
@@ -111,8 +119,14 @@ KEYS = {
     "limit": Key(_count, "at most so many rows of each split, chosen by a hash of the file's name"),
     "max-bad": Key(_fraction, "the fraction of files that may be unreadable and is skipped, at least one (default 1%)"),
     "strict": Key(_truth, "true: a single unreadable file is an error"),
+    "stream": Key(
+        _truth,
+        "true: read from the files each time, never into the store, for sets larger than the disk; rows are shuffled "
+        "within windows, and where no size is given the first pictures tell it",
+    ),
+    "config": Key(_config, "hub: which of the data set's configurations, where it has several"),
 }
-PICTURE_KEYS = ("size", "crop", "resize", "flip", "channels", "max-bad", "strict")  # they say nothing about vectors
+PICTURE_KEYS = ("size", "crop", "resize", "flip", "channels", "max-bad", "strict", "stream")  # nothing about vectors
 
 
 def keys() -> dict[str, str]:
@@ -140,6 +154,8 @@ class Spec:
     limit: int | None = None
     max_bad: float = 0.01
     strict: bool = False
+    stream: bool = False
+    config: str | None = None
 
     def __str__(self) -> str:
         source = self.source.replace("%", "%25").replace("?", "%3F")
@@ -186,6 +202,10 @@ def parse(text: str) -> Spec:
             given[name] = KEYS[name].read(value)
         except ValueError as error:
             raise UsageError(f"In the data spec {text!r}, {name}={value} does not read: it takes {error}.") from None
+        if name == "config" and kind != "hub":
+            raise UsageError(
+                f"In the data spec {text!r}, config says nothing: only sets of the Hub (hub:NAME) have any."
+            )
     return Spec(source, kind, **{name.replace("-", "_"): value for name, value in given.items()})
 
 

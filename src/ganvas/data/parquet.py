@@ -1,0 +1,292 @@
+"""Parquet files, as `datasets` writes them or plain: a column of encoded pictures, and perhaps one of classes."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganvas.data.archives import MOST_EXPANSION, blocks
+from ganvas.data.arrays import MOST_CLASSES
+from ganvas.data.pictures import MOST_BYTES
+from ganvas.data.shards import Shard, by_split
+from ganvas.data.source import BadPicture, Block, Encoded, Named, Part, Rows, Scan, Source, library
+from ganvas.errors import DataError
+
+SUFFIX = ".parquet"
+IMAGES = ("image", "img", "picture", "photo", "jpg", "png", "webp")  # columns of these names come first
+LABELS = ("label", "labels", "fine_label", "class", "cls", "target", "y")
+AT_ONCE = 1 << 24  # bytes of a row group that are unpacked at a time
+MOST_AT_ONCE = 64  # rows
+
+Splits = Mapping[str, Sequence[Shard]]
+
+
+def holds_pictures(shard: Shard) -> bool:
+    """Whether a file has a column of pictures. False where that cannot be told."""
+    try:
+        with _opened(shard) as file:
+            columns(file.schema_arrow, shard.path)
+    except DataError:
+        return False
+    return True
+
+
+# ---- columns ---------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Columns:
+    """Which columns hold what. classes: the names that the file gives them, if any."""
+
+    image: str
+    nested: bool  # a struct with the field ``bytes``
+    label: str | None = None
+    classes: tuple[str, ...] = ()
+
+    @property
+    def pixels(self) -> str:
+        """The column to read, without a picture's path."""
+        return f"{self.image}.bytes" if self.nested else self.image
+
+
+def columns(schema: Any, where: str) -> Columns:
+    """The columns of an Arrow schema. Raises DataError where none holds pictures."""
+    features = _features(schema)
+    kinds = {field.name: _kind(field.type, features.get(field.name)) for field in schema}
+    images = [name for name, kind in kinds.items() if kind in ("struct", "bytes")]
+    if not images:
+        has = ", ".join(f"{field.name} ({_short(field.type)})" for field in schema) or "none"
+        raise DataError(
+            f"{where} has no column of pictures: one is wanted of binary, or of structs with the field bytes; its "
+            f"columns are {has}."
+        )
+    image = next((name for name in IMAGES if name in images), images[0])
+    named = [name for name, kind in kinds.items() if kind == "classes"]
+    plain = [name for name, kind in kinds.items() if kind == "numbers" and name in LABELS]
+    label = next((name for name in LABELS if name in named), next(iter([*named, *plain]), None))
+    classes = tuple(features[label]["names"]) if label is not None and label in named else ()
+    return Columns(image, kinds[image] == "struct", label, classes)
+
+
+def _features(schema: Any) -> Mapping[str, Any]:
+    """What `datasets` wrote of the columns; nothing where it did not, or not so that it reads."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+    except (KeyError, ValueError, TypeError):
+        return {}
+    return features if isinstance(features, dict) else {}
+
+
+def _kind(type_: Any, feature: Any) -> str | None:
+    """What a column holds: ``struct`` and ``bytes`` are pictures, ``classes`` have names, ``numbers`` may be labels."""
+    types = library("pyarrow.types", "Parquet")
+    if types.is_struct(type_):
+        inner = type_.field("bytes").type if type_.get_field_index("bytes") >= 0 else None
+        return "struct" if inner is not None and _binary(inner) else None
+    if _binary(type_):
+        return "bytes"
+    if not types.is_integer(type_):
+        return None
+    names = feature.get("names") if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return "numbers"
+    return "classes" if len(set(names)) == len(names) <= MOST_CLASSES else "numbers"
+
+
+def _binary(type_: Any) -> bool:
+    types = library("pyarrow.types", "Parquet")
+    return bool(types.is_binary(type_) or types.is_large_binary(type_) or types.is_binary_view(type_))
+
+
+def _short(type_: Any) -> str:
+    text = str(type_)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def picture(name: str, value: Any, label: int | None = None) -> Encoded:
+    """A picture out of a column of Arrow's: its bytes, or None."""
+    if value is None:
+        return Encoded(name, BadPicture("no bytes"), label)
+    return Encoded(name, value if len(value) <= MOST_BYTES else BadPicture(f"over {MOST_BYTES >> 20} MiB"), label)
+
+
+def labels_of(chunks: Iterable[tuple[str, Any]], known: Columns) -> NDArray[np.int64] | None:
+    """The labels out of pieces of a column, each with where it lies; None where a row has none (null, or -1 of named
+    classes).
+
+    Raises DataError for one that is no class.
+    """
+    found = [np.empty(0, np.int64)]
+    for where, chunk in chunks:
+        numbers = np.zeros(0, np.int64) if chunk.null_count else chunk.to_numpy().astype(np.int64)
+        low, high = (int(numbers.min()), int(numbers.max())) if len(numbers) else (0, 0)
+        if chunk.null_count or (known.classes and low == -1):
+            return None
+        most = len(known.classes) or MOST_CLASSES
+        if low < 0 or high >= most:
+            raise DataError(
+                f"{where}: labels in column {known.label} go from {low} to {high}, where classes are 0 to {most - 1}."
+            )
+        found.append(numbers)
+    return np.concatenate(found)
+
+
+def scanned(parts: dict[str, Part], unlabelled: Sequence[str], known: Columns) -> Scan:
+    """What there is, once every split is listed: its classes, and what to say. unlabelled: splits that have rows
+    without a label; then none is used."""
+    says = [f"splits {', '.join(parts)}"] if len(parts) > 1 else []
+    if unlabelled:
+        known = Columns(known.image, known.nested)
+        parts = {split: replace(part, labels=None) for split, part in parts.items()}
+    tops = [int(part.labels.max()) + 1 for part in parts.values() if part.labels is not None and len(part.labels)]
+    classes = known.classes or tuple(map(str, range(max(tops, default=0))))
+    label = [f"{len(classes)} classes by column {known.label}"] if classes else []
+    why = [f"no labels: {', '.join(unlabelled)} has rows without one"] if unlabelled else []
+    return Scan(parts, classes, {"arrangement": [*says, f"pictures in column {known.image}", *label, *why]})
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+def parquet(shards: Sequence[Shard], identity: Any, where: str, splits: Splits | None = None) -> Source:
+    """The pictures of Parquet files. splits: which are of which split (default: as their names tell).
+
+    Of files that are not on this machine labels come with their rows, and only where the classes have names: to read
+    that column first would cost a request for every row group. Raises DataError where pyarrow is missing.
+    """
+    library("pyarrow", "Parquet")
+    of_splits = splits or by_split(shards)
+    return Source(
+        layout=f"Parquet, {len(shards)} file{'s' if len(shards) > 1 else ''}",
+        identity=["parquet", identity],
+        scan=lambda: _scan(of_splits, where),
+        where=where,
+        listing=[(shard.name, shard.size) for shard in shards],
+    )
+
+
+def _scan(splits: Splits, where: str) -> Scan:
+    first: Shard | None = None
+    known: Columns | None = None
+    parts: dict[str, Part] = {}
+    unlabelled: list[str] = []
+    for split, shards in splits.items():
+        groups: list[list[int]] = []
+        for shard in shards:
+            with _opened(shard) as file:
+                own = columns(file.schema_arrow, shard.path)
+                groups.append(_groups(file.metadata, own, shard))
+            if first is None or known is None:
+                first, known = shard, own
+                if shard.system is not None and not own.classes:
+                    known = replace(own, label=None)
+            elif (own.image, own.nested, own.classes) != (known.image, known.nested, known.classes):
+                raise DataError(f"{shard.path} has other columns than {first.path}: the files of one set are alike.")
+        assert known is not None
+        pictures = _Pictures(shards, groups, known)
+        if not len(pictures.starts):
+            continue
+        near, labels = shards[0].system is None, None
+        if known.label is not None:
+            labels = labels_of(_column(shards if near else shards[:1], known.label, whole=near), known)
+            unlabelled += [split] * (labels is None)
+        parts[split] = Part(pictures.names, pictures.read, labels if near else None, runs=pictures.starts)
+    if known is None or not parts:
+        raise DataError(f"{where} holds no rows.")
+    return scanned(parts, unlabelled, known)
+
+
+@contextmanager
+def _opened(shard: Shard) -> Iterator[Any]:
+    """The file; what is not on this machine is asked for a row group at a time.
+
+    Raises DataError for what pyarrow says of one that is damaged, here or in the block.
+    """
+    arrow, parquet_ = library("pyarrow", "Parquet"), library("pyarrow.parquet", "Parquet")
+    far = shard.system is not None
+    try:
+        file = parquet_.ParquetFile(shard.opened(), pre_buffer=far, buffer_size=0 if far else 1 << 20)
+        try:
+            yield file
+        finally:
+            file.close(force=True)
+    except FileNotFoundError as error:
+        raise DataError(f"{shard.path} is gone: check the path.") from error
+    except (arrow.ArrowException, OSError, ValueError, EOFError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".:") or type(error).__name__
+        raise DataError(f"{shard.path} does not read as Parquet ({reason}): get the file again.") from error
+
+
+def _groups(footer: Any, known: Columns, shard: Shard) -> list[int]:
+    """Rows of every row group. Raises DataError where they unpack out of all proportion."""
+    place = next(i for i in range(footer.num_columns) if footer.schema.column(i).path == known.pixels)
+    groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
+    unpacked = sum(group.column(place).total_uncompressed_size for group in groups)
+    if unpacked > max(1 << 30, MOST_EXPANSION * shard.size):
+        raise DataError(f"{shard.path} unpacks to over {MOST_EXPANSION} times its size: it is refused as a bomb.")
+    return [group.num_rows for group in groups]
+
+
+def _column(shards: Sequence[Shard], name: str, *, whole: bool) -> Iterator[tuple[str, Any]]:
+    """A column of each file, or of its first row group."""
+    for shard in shards:
+        with _opened(shard) as file:
+            if file.metadata.num_row_groups:
+                table = file.read(columns=[name]) if whole else file.read_row_group(0, columns=[name])
+                yield shard.path, table.column(0)
+
+
+class _Pictures:
+    """The pictures of the files of one split. Every thread keeps its place: rows further on in a row group are read
+    from there."""
+
+    def __init__(self, shards: Sequence[Shard], groups: Sequence[Sequence[int]], known: Columns) -> None:
+        self.shards, self.known = shards, known
+        self.ends = np.cumsum([sum(rows) for rows in groups])  # of the files' rows
+        self.names = Named(int(self.ends[-1]), self._name)
+        filled = [(file, group, n) for file, rows in enumerate(groups) for group, n in enumerate(rows) if n]
+        self.places = [(file, group) for file, group, _ in filled]
+        self.starts = np.cumsum([0, *(n for _, _, n in filled)])[:-1] if filled else np.empty(0, np.int64)
+        self._here = threading.local()
+
+    def _name(self, row: int) -> str:
+        file = int(self.ends.searchsorted(row, "right"))
+        return f"{self.shards[file].name}/{row - (self.ends[file - 1] if file else 0):06d}"
+
+    def read(self, rows: Rows) -> Iterator[Block]:
+        """Those rows in blocks, in their order."""
+        return blocks(self._pictures(rows))
+
+    def _pictures(self, rows: Rows) -> Iterator[Encoded]:
+        groups = self.starts.searchsorted(rows, "right") - 1
+        for row, group in zip(rows.tolist(), groups.tolist(), strict=True):
+            batch, i = self._at(group, row - int(self.starts[group]))
+            pixels = batch.column(self.known.image)
+            pixels = pixels.field("bytes") if self.known.nested else pixels
+            label = None if self.known.label is None else batch.column(self.known.label)[i].as_py()
+            yield picture(self.names[row], pixels[i].as_py(), label)
+
+    def _at(self, group: int, row: int) -> tuple[Any, int]:
+        """The rows that are unpacked together with that one of the group, and its place among them."""
+        here = self._here
+        if getattr(here, "group", None) != group or row < here.first:
+            here.group, here.first, here.batch = None, 0, ()
+            here.batches = self._batches(group)
+        while row >= here.first + len(here.batch):
+            here.first += len(here.batch)
+            here.batch = next(here.batches)
+        here.group = group
+        return here.batch, row - here.first
+
+    def _batches(self, group: int) -> Iterator[Any]:
+        """The rows of a row group, a few at a time."""
+        file, number = self.places[group]
+        wanted = [name for name in (self.known.pixels, self.known.label) if name]
+        with _opened(self.shards[file]) as opened:
+            about = opened.metadata.row_group(number)
+            n = max(1, min(MOST_AT_ONCE, AT_ONCE * about.num_rows // max(1, about.total_byte_size)))
+            yield from opened.iter_batches(n, row_groups=[number], columns=wanted, use_threads=False)
+        raise DataError(f"{self.shards[file].path} ends early: get the file again.")

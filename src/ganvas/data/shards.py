@@ -1,0 +1,119 @@
+"""Shards: the numbered files that large sets are kept in, how a pattern names them, and how their names tell splits."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ganvas.data.folders import is_hidden
+from ganvas.data.source import SPLITS
+from ganvas.errors import DataError
+
+MAGIC = re.compile(r"[*\[]|\{[0-9]+\.\.[0-9]+\}")
+RANGE = re.compile(r"\{([0-9]+)\.\.([0-9]+)\}")
+NUMBERED = re.compile(r"(.+?)-[0-9]{3,}-of-[0-9]{3,}")  # as `datasets` names what it writes
+MOST_FILES = 1_000_000
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A file: where to open it, its name within the source (with slashes), and its size in bytes.
+
+    system: the fsspec file system that opens it; None for a file of this machine.
+    """
+
+    path: str
+    name: str
+    size: int
+    system: Any = None
+
+    def opened(self) -> Any:
+        """What pyarrow reads it from."""
+        return self.path if self.system is None else self.system.open(self.path, "rb")
+
+
+def is_pattern(text: str) -> bool:
+    """Whether a source is a pattern: ``*``, ``[...]`` or a range in braces."""
+    return MAGIC.search(text) is not None
+
+
+def matching(pattern: str) -> list[Shard]:
+    """The files that a pattern names, in order of name: ``*``, ``?``, ``[...]``, ``**`` and ``{000..119}``.
+
+    Raises DataError where there are none, or not every one of a range.
+    """
+    whole = os.path.expanduser(pattern)
+    found: set[str] = set()
+    for part in _ranged(whole, pattern):
+        matches = glob.glob(part, recursive=True) if glob.has_magic(part) else [part] * os.path.isfile(part)
+        matches = [match for match in matches if os.path.isfile(match)]
+        if not matches:
+            missing = f": there is no {part}" if part != whole else ""
+            raise DataError(f"{pattern} matches no file{missing}; check the pattern.")
+        found.update(matches)
+    fixed = whole[: match.start()] if (match := MAGIC.search(whole)) else whole
+    return local(found, os.path.dirname(fixed) or ".")
+
+
+def _ranged(text: str, pattern: str) -> list[str]:
+    """Ranges in braces written out; numbers are as wide as they are given."""
+    if not (match := RANGE.search(text)):
+        return [text]
+    first, last = int(match[1]), int(match[2])
+    if last < first:
+        raise DataError(f"{pattern} has a range that ends before it begins: {match[0]}.")
+    rest = _ranged(text[match.end() :], pattern)
+    if (last - first + 1) * len(rest) > MOST_FILES:
+        raise DataError(f"{pattern} names over {MOST_FILES:,} files; name fewer.")
+    width = len(match[1])
+    return [f"{text[: match.start()]}{i:0{width}d}{end}" for i in range(first, last + 1) for end in rest]
+
+
+def local(paths: Iterable[str | Path], root: str | Path) -> list[Shard]:
+    """Files of this machine as shards, in order of their names within ``root``. Raises OSError."""
+    shards = []
+    for path in paths:
+        name = os.path.relpath(path, root).replace(os.sep, "/")
+        shards.append(Shard(str(path), name, os.stat(path).st_size))
+    return sorted(shards, key=lambda shard: shard.name)
+
+
+def within(root: Path, suffix: str) -> list[Path]:
+    """The files of that suffix in a folder, at any depth, but for what is hidden."""
+    inside = (path for path in root.rglob("*") if path.suffix.lower() == suffix and path.is_file())
+    return [path for path in inside if not any(is_hidden(part) for part in path.relative_to(root).parts)]
+
+
+def is_numbered(shard: Shard) -> bool:
+    """Whether a file's name ends in a number of several digits."""
+    return re.search(r"[0-9]{3,}$", PurePosixPath(shard.name).stem) is not None
+
+
+def by_split(shards: Sequence[Shard]) -> dict[str, list[Shard]]:
+    """The shards of each split, in the order in which splits are shown; all of them ``train`` where a name tells none.
+
+    ``NAME-00000-of-00005`` is of the split NAME; else a word of the file's name, or a folder, names it.
+    """
+    told = [_split(shard.name) for shard in shards]
+    if None in told or (len(set(told)) == 1 and told[0] not in SPLITS):
+        return {"train": list(shards)}
+    splits: dict[str, list[Shard]] = {}
+    for split, shard in zip(told, shards, strict=True):
+        splits.setdefault(str(split), []).append(shard)
+    return {split: splits[split] for split in [*(s for s in SPLITS if s in splits), *splits]}
+
+
+def _split(name: str) -> str | None:
+    *folders, file = name.split("/")
+    stem = PurePosixPath(file).stem
+    words = re.split(r"[^A-Za-z0-9]+", stem)
+    numbered = NUMBERED.fullmatch(stem)
+    for word in (*words, *reversed(folders)):
+        if word in SPLITS:
+            return word
+    return numbered[1] if numbered and re.fullmatch(r"[A-Za-z0-9_-]+", numbered[1]) else None

@@ -1,0 +1,190 @@
+"""WebDataset shards: tars of samples, members of one key lying together: ``KEY.jpg`` and ``KEY.cls`` or ``KEY.json``.
+
+What lies where is written down once, in a store of its own: to list a tar, all of it has to be walked through.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganvas.data.archives import DAMAGE, Guard, blocks, from_tar, walk_tar
+from ganvas.data.arrays import MOST_CLASSES
+from ganvas.data.folders import is_picture
+from ganvas.data.shards import Shard, by_split
+from ganvas.data.source import Block, Encoded, Named, Part, Rows, Scan, Source
+from ganvas.data.store import Building, Column, Store, obtain
+from ganvas.errors import DataError
+
+RUN = 128  # samples that are streamed one after another
+AT_ONCE = 1 << 16  # samples whose places are looked up at a time
+LABEL_KEYS = ("label", "cls", "class")  # of a sample's JSON
+MOST_LABEL = 1 << 20  # bytes of a .cls or .json
+PEEK = 16  # members that tell whether a tar is a shard
+COMPRESSED = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz")
+
+
+def is_shard(path: Path) -> bool:
+    """Whether a tar's first members are a picture and its class, ``KEY.cls``. False for one that is damaged."""
+    suffixes: dict[str, set[str]] = {}
+    try:
+        for info, _ in itertools.islice(walk_tar(path), PEEK):
+            key, suffix = _parted(PurePosixPath(info.name).parts or ("",))
+            suffixes.setdefault(key, set()).add("picture" if is_picture(info.name) else suffix)
+    except DataError:
+        return False
+    return any({"picture", ".cls"} <= found for found in suffixes.values())
+
+
+def webdataset(shards: Sequence[Shard], identity: Any, where: str) -> Source:
+    """The samples of WebDataset shards, in order of the shards; splits as their names tell."""
+    compressed = any(shard.name.lower().endswith(COMPRESSED) for shard in shards)
+    address = ["webdataset", [shard.name for shard in shards], identity]
+
+    return Source(
+        layout=f"WebDataset, {len(shards)} shard{'s' if len(shards) > 1 else ''}",
+        identity=address,
+        scan=lambda: _scan(shards, obtain(["index", address], lambda building: _index(shards, building)), where),
+        where=where,
+        listing=None if compressed else [(shard.name, shard.size) for shard in shards],
+    )
+
+
+# ---- what lies where -------------------------------------------------------------------------------------------------
+@dataclass
+class _Sample:
+    """What a shard holds of one key."""
+
+    key: str
+    picture: tuple[str, int, int] | None = None  # its name, where its bytes begin, and how many there are
+    labels: dict[str, int] = field(default_factory=dict)  # by the suffix of the member that says it
+
+    @property
+    def label(self) -> int | None:
+        return self.labels.get(".cls", self.labels.get(".json"))
+
+
+def _parted(parts: Sequence[str]) -> tuple[str, str]:
+    """A member's key, up to the first point of its file's name, and the rest."""
+    stem, point, rest = parts[-1].partition(".")
+    return "/".join([*parts[:-1], stem]), (point + rest).lower()
+
+
+def _samples(shard: Shard) -> Iterator[_Sample]:
+    """The samples of a shard, its first picture of each. Raises DataError for a shard that is damaged or dangerous, and
+    for a label that does not read."""
+    guard, sample = Guard(Path(shard.path)), _Sample("")
+    for info, stream in walk_tar(Path(shard.path)):
+        parts = guard.parts(info.name, info.size)
+        if not parts or not info.isreg() or info.issparse():
+            continue
+        key, suffix = _parted(parts)
+        if sample.key != key:
+            if sample.key:
+                yield sample
+            sample = _Sample(key)
+        if is_picture(suffix):
+            sample.picture = sample.picture or (key + suffix, info.offset_data, info.size)
+        elif suffix in (".cls", ".json") and (label := _label(shard, info, suffix, stream)) is not None:
+            sample.labels[suffix] = label
+    if sample.key:
+        yield sample
+
+
+def _label(shard: Shard, info: tarfile.TarInfo, suffix: str, stream: IO[bytes]) -> int | None:
+    """The class that a ``.cls`` says, or a ``.json`` if it says one."""
+    try:
+        if info.size > MOST_LABEL:
+            raise ValueError(f"{info.size:,} bytes")
+        stream.seek(info.offset_data)
+        said = json.loads(stream.read(info.size))
+        if isinstance(said, dict) and suffix == ".json":
+            said = next((said[key] for key in LABEL_KEYS if type(said.get(key)) is int), None)
+        if said is None and suffix == ".json":
+            return None
+        if type(said) is not int or not 0 <= said < MOST_CLASSES:
+            raise ValueError(f"{str(said)[:40]!r}")
+    except (*DAMAGE, RecursionError) as error:
+        raise DataError(
+            f"{shard.path}: {info.name} is no label ({error}): write a whole number from 0 to {MOST_CLASSES - 1}."
+        ) from error
+    return said
+
+
+def _index(shards: Sequence[Shard], building: Building) -> None:
+    """Writes down the samples: ``SPLIT.name``, ``.place`` (shard, where the bytes begin, how many) and ``.label``."""
+    number = {shard.name: i for i, shard in enumerate(shards)}
+    empty, unlabelled, classes = 0, set(), 0
+    for split, members in by_split(shards).items():
+        for shard in members:
+            names, places, labels = [], [], []
+            for sample in _samples(shard):
+                if sample.picture is None:
+                    empty += 1
+                    continue
+                name, *place = sample.picture
+                names.append(np.frombuffer(f"{shard.name}/{name}".encode(errors="surrogateescape"), np.uint8))
+                places.append([number[shard.name], *place])
+                labels.append(-1 if sample.label is None else sample.label)
+            building.column(f"{split}.name", "uint8", ragged=True).append_rows(names)
+            building.column(f"{split}.place", "int64", (3,)).append(np.array(places, np.int64).reshape(-1, 3))
+            building.column(f"{split}.label", "int64").append(np.array(labels, np.int64))
+            classes = max(classes, 1 + max(labels, default=-1))
+            unlabelled |= {split} if -1 in labels else set()
+    building.found.update({"classes": classes, "unlabelled": sorted(unlabelled), "empty": empty})
+
+
+# ---- the samples -----------------------------------------------------------------------------------------------------
+def _scan(shards: Sequence[Shard], store: Store, where: str) -> Scan:
+    classes, unlabelled = store.found["classes"], store.found["unlabelled"]
+    labelled = classes and not unlabelled
+    parts = {}
+    for column in store.columns:
+        split, _, field_name = column.rpartition(".")
+        if field_name == "name" and len(store.columns[column]):
+            names = Named(len(store.columns[column]), partial(_name, store.columns[column]))
+            places, labels = (store.columns[f"{split}.{name}"].values for name in ("place", "label"))
+            parts[split] = Part(
+                names, partial(_read, shards, names, places), labels if labelled else None, runs=_runs(places)
+            )
+    if not parts:
+        raise DataError(f"{where} holds no sample with a picture.")
+    says = [f"splits {', '.join(parts)}"] if len(parts) > 1 else []
+    says += [f"{classes} classes by .cls or .json"] if labelled else []
+    says += [f"no labels: {', '.join(unlabelled)} has samples without one"] if classes and unlabelled else []
+    ignored = {"samples without a picture": store.found["empty"]} if store.found["empty"] else {}
+    return Scan(parts, tuple(map(str, range(classes))) if labelled else (), {"arrangement": says, "ignored": ignored})
+
+
+def _name(column: Column, row: int) -> str:
+    return bytes(column[row]).decode(errors="surrogateescape")
+
+
+def _runs(places: NDArray[np.int64]) -> Rows:
+    """The first rows of stretches of at most `RUN` samples of one shard."""
+    bounds = np.array([0, *(np.flatnonzero(np.diff(places[:, 0])) + 1), len(places)])
+    return np.concatenate([np.arange(first, last, RUN) for first, last in itertools.pairwise(bounds)])
+
+
+def _read(shards: Sequence[Shard], names: Sequence[str], places: NDArray[np.int64], rows: Rows) -> Iterator[Block]:
+    return blocks(_pictures(shards, names, places, rows))
+
+
+def _pictures(
+    shards: Sequence[Shard], names: Sequence[str], places: NDArray[np.int64], rows: Rows
+) -> Iterator[Encoded]:
+    for start in range(0, len(rows), AT_ONCE):
+        some = rows[start : start + AT_ONCE]
+        taken = places[some]
+        for stretch in np.split(np.arange(len(some)), np.flatnonzero(np.diff(taken[:, 0])) + 1):
+            members = [(names[some[i]], int(taken[i, 1]), int(taken[i, 2])) for i in stretch]
+            yield from from_tar(Path(shards[taken[stretch[0], 0]].path), members)

@@ -49,7 +49,7 @@ def apart(case: Case, shares: int = 1, weights: int = 0) -> Engine:
     """An engine in float64 in whose game rows do not meet."""
     game = case.build(F64, weights)
     for module in game.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.__class__ = Still
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 1.5)

@@ -24,13 +24,20 @@ def systems() -> Answer:
     return Answer({"systems": rows}, table)
 
 
-def _keys() -> str:
+def _known() -> str:
     from ganvas.data import keys
+    from ganvas.data.named import SETS
 
-    return "\n".join(["Keys:", "", *(f"    {name}: {help}" for name, help in keys().items())])
+    sets = {name: f"{one.originals}{f'; read as ?{one.keys}' * bool(one.keys)}" for name, one in SETS.items()}
+    lines = ["Keys:", "", *(f"    {name}: {help}" for name, help in keys().items()), ""]
+    lines += [
+        "Sets that have a name, once `ganvas fetch` has been asked for it, or as a folder with the originals:",
+        "",
+    ]
+    return "\n".join([*lines, *(f"    {name}: {text}" for name, text in sets.items())])
 
 
-@describes(_keys)
+@describes(_known)
 def data(
     spec: Annotated[Positional[str], arg(metavar="SPEC")],
     out: Annotated[Path | None, arg(metavar="SHEET.png"), default("contact-DATA.png in this folder")] = None,

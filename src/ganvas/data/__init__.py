@@ -7,7 +7,9 @@ embedded.py  digits, photos, mixtures              dataset.py   rows as tensors
 folders.py   pictures in a folder at any depth     batches.py   their order, flips and ranks
 archives.py  pictures in a zip or tar              contact.py   a sheet of what there is
 arrays.py    .npz, .npy and folders of them        fetch.py     named sets from their publishers
-cifar.py     CIFAR-10's binary files
+named.py     the sets that have a name             cifar.py     CIFAR's binary files
+svhn.py      SVHN's digits                         matlab.py    MATLAB's files, streamed
+celeba.py    CelebA's aligned faces                lsun.py      LSUN's bedrooms, in LMDBs
 """
 
 from __future__ import annotations

@@ -188,9 +188,11 @@ def _fill(
             if not len(present):
                 why = "; ".join(f"{file}: {reason}" for file, reason in bad[:3])
                 raise DataError(f"{source.where} has no picture that can be read in its split {split!r} ({why}).")
-            building.column(f"{split}.name", "uint8", ragged=True).append_rows(
-                [np.frombuffer(part.names[i].encode(errors="surrogateescape"), np.uint8) for i in present]
-            )
+            names = building.column(f"{split}.name", "uint8", ragged=True)
+            for some in np.array_split(present, len(present) // 4096 + 1):  # there may be millions
+                names.append_rows(
+                    [np.frombuffer(part.names[i].encode(errors="surrogateescape"), np.uint8) for i in some]
+                )
             if labelled and part.labels is not None:
                 building.column(f"{split}.label", "int64").append(part.labels[present])
                 counted = np.bincount(part.labels[present], minlength=len(scan.classes))

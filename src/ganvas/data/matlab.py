@@ -120,7 +120,8 @@ def _begin(file: IO[bytes], place: int, size: int, compressed: bool) -> tuple[_S
         return stream, None, stream
     kind, length, values = _tag(stream)
     sides = tuple(np.frombuffer(shape, "<u4").tolist())
-    if kind not in NUMBERS or length != math.prod(sides) * np.dtype(NUMBERS[kind]).itemsize:
+    fits = length <= size or compressed
+    if kind not in NUMBERS or length != math.prod(sides) * np.dtype(NUMBERS[kind]).itemsize or not fits:
         raise _Damage("a variable has not the size that it says")
     return stream, (name.decode("latin-1"), sides, np.dtype(NUMBERS[kind])), values
 

@@ -42,11 +42,11 @@ class Config:
 
 
 PRESETS: Presets = {
-    "small":      {"width":  16, "latent":  64, "lr": 5e-4, "lr_end": 0.1,  "steps":  1_500, "batch_size": 64},
-    "paper":      {"width": 1_024, "latent": 50, "lr": 2e-4, "lr_end": 0.01, "steps": 187_500, "batch_size": 128,
+    "small":      {"width":    16, "latent":  64, "lr": 5e-4, "lr_end": 0.1,  "steps":   1_500, "batch_size":  64},
+    "paper":      {"width": 1_024, "latent":  50, "lr": 2e-4, "lr_end": 0.01, "steps": 187_500, "batch_size": 128,
                    "nets": "paper", "prior": "uniform", "weight_decay": 2.5e-5, "lr_flat": 0.5, "encoder_weight": 1.0},
-    "avae-table": {"width": 128, "latent": 100, "lr": 2e-4, "lr_end": 0.02, "steps": 50_000, "batch_size": 64},
-    "tiny":       {"width":   2, "latent":   4, "lr": 1e-3, "lr_end": 0.1,  "steps":     60, "batch_size": 16},
+    "avae-table": {"width":   128, "latent": 100, "lr": 2e-4, "lr_end": 0.02, "steps":  50_000, "batch_size":  64},
+    "tiny":       {"width":     4, "latent":   4, "lr": 1e-3, "lr_end": 0.1,  "steps":      60, "batch_size":  16},
 }  # fmt: skip
 
 

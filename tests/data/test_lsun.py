@@ -72,6 +72,16 @@ def test_many_may_read_it_at_once_in_a_process(folder: Path) -> None:
         assert blocks[0] == blocks[1]
 
 
+def test_streams_the_rows_that_the_store_has(folder: Path) -> None:
+    """Three million rooms take 37 GB in the store, and none so."""
+    kept, streamed = open_data(str(folder)), open_data(f"{folder}?stream=true")
+    rows = np.array([29, 3, 3, 0])
+    for split in ("train", "test"):
+        some = rows % len(kept.part(split))
+        assert np.array_equal(streamed.part(split).pixels(some), kept.part(split).pixels(some))
+        assert streamed.part(split).names(some) == kept.part(split).names(some)
+
+
 def test_a_value_that_is_no_picture_is_named_and_skipped(folder: Path, tmp_path: Path) -> None:
     shutil.rmtree(folder / "bedroom_val_lmdb")
     lmdb_of(folder / "bedroom_val_lmdb", {**VAL, "broken": b"no picture"})

@@ -74,7 +74,7 @@ def test_a_set_is_shown_by_its_name(
     WRITE[name](named.folder(name))
     assert run(["data", name, "--out", str(tmp_path / "sheet.png")]) == 0
     shown = capsys.readouterr().out
-    assert named.SETS[name].title.split("'")[0] in shown
+    assert f"images: {named.SETS[name].title}, " in shown
     assert "train" in shown
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert min(sheet.size) > 64

@@ -39,7 +39,8 @@ def here(path: Path) -> Source | None:
             "there."
         )
     identity = ["lsun-bedroom", [stamp(file) for file in files.values()]]
-    return Source("LSUN, LMDBs of bedrooms", identity, lambda: _scan(files), where=str(path), keys=KEYS)
+    listing = [(f"{file.parent.name}/{FILE}", file.stat().st_size) for file in files.values()]
+    return Source("LSUN bedroom, LMDBs", identity, lambda: _scan(files), where=str(path), listing=listing, keys=KEYS)
 
 
 def _scan(files: dict[str, Path]) -> Scan:

@@ -94,7 +94,7 @@ SETS = {
         differs=f"one file in ten is held out by a hash of its name, not at random; {_ROUNDED}",
     ),
     "lsun-bedroom": NamedSet(
-        "LSUN's bedrooms",
+        "LSUN bedroom",
         " and ".join(f"{folder}/" for folder in lsun.FOLDERS.values()),
         lsun.here,
         elsewhere="LSUN's bedrooms are 43 GB, for a program that goes on after a break, such as curl -C -: get "

@@ -46,8 +46,8 @@ MOST_AHEAD = 1 << 26  # ... and the bytes of pixels that all of them may have
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 THREADS = max(1, CORES // 2)  # that decode: the others train
 STREAMS = (
-    "a folder, zip or plain tar of pictures, Parquet files, uncompressed WebDataset shards and sets of the Hub kept as "
-    "Parquet"
+    "a folder, zip or plain tar of pictures, Parquet files, uncompressed WebDataset shards, LSUN's LMDBs and sets of "
+    "the Hub kept as Parquet"
 )
 
 

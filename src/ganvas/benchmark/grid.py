@@ -60,7 +60,9 @@ def avae_table(
     if profile not in PROFILES:
         raise UsageError(f"avae-table has no profile {profile!r}: {nearest(profile, PROFILES)}.")
     size = PROFILES[profile]
-    width, steps, seeds = width or size.width, steps or size.steps, seeds or size.seeds
+    width = size.width if width is None else width
+    steps = size.steps if steps is None else steps
+    seeds = size.seeds if seeds is None else seeds
     for flag, value in (("width", width), ("steps", steps), ("seeds", seeds), ("workers", workers)):
         if value < 1:
             raise UsageError(f"--{flag} must be at least 1, not {value}.")
@@ -129,7 +131,7 @@ def _locked(folder: Path) -> Iterator[None]:
 def _splits(name: str, where: str | None) -> tuple[Dataset, Dataset]:
     """The training and the test split of a set. Raises DataError where one is missing or too small."""
     train = open_data(named.spec(name, where))
-    split = named.TABLE[name].test
+    split = named.SETS[name].test
     split = split if split in train.splits else "test"
     if split not in train.splits:
         raise DataError(f"{train.spec} has no test split, which {name} is scored on; ?holdout=0.1 makes one.")

@@ -130,7 +130,9 @@ def _pairs(game: Game, test: Dataset, tool: PairMetric, seed: int, device: torch
         x = batches(i)["image"]
         tool.update(x, reconstruct(game, x, seed=seed, first=i * BATCH))
     code = "a draw of the posterior" if isinstance(game, Infers) else "its code"
-    return _told(tool.figure(), test, f"{count * BATCH} of {len(test)}, whole batches, shuffled by seed 0", seed, z=code)
+    return _told(
+        tool.figure(), test, f"{count * BATCH} of {len(test)}, whole batches, shuffled by seed 0", seed, z=code
+    )
 
 
 def _sets(game: Game, train: Dataset, tool: SetMetric, seed: int, device: torch.device) -> Figure:  # type: ignore[type-arg]

@@ -35,16 +35,16 @@ def say(code: str, *texts: str) -> None:
 
 
 def work(file: str, seconds: str = "60", saving: str = "0", parent: str = "") -> None:
-    """Stands for training: works for some seconds if a last process has not yet, takes some to save when it is told to
-    end, and holds a lock, which another process of the same file fails on. What happens is noted in ``file``.
+    """Stands for training: works for some seconds, takes some to save when it is told to end, and holds a lock, on
+    which another process of the same file fails. What happens is noted in ``file``.
 
     parent: "kill" kills the process that started it, once, at its first try; "always", at every one.
     """
-    noted = Path(file)
+    noted, parent_id = Path(file), os.getppid()
 
     def note(what: str) -> None:
         with noted.open("a") as out:
-            out.write(f"{what} {os.getpid()} {time.time()}\n")
+            out.write(f"{what} {os.getpid()} {time.time()} {parent_id}\n")
 
     def save(number: int, frame: Any) -> None:
         time.sleep(float(saving))
@@ -57,12 +57,11 @@ def work(file: str, seconds: str = "60", saving: str = "0", parent: str = "") ->
     except BlockingIOError:
         sys.exit("Another process is training here.")
     signal.signal(signal.SIGTERM, save)
-    again = noted.exists()
+    kills = parent == "always" or (parent == "kill" and not noted.exists())
     note("began")
-    if parent == "always" or (parent == "kill" and not again):
-        os.kill(os.getppid(), signal.SIGKILL)
-    if parent != "kill" or not again:
-        time.sleep(float(seconds))
+    if kills:
+        os.kill(parent_id, signal.SIGKILL)
+    time.sleep(60 if kills else float(seconds))
     note("ended")
 
 

@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from watching import HERE, alive, chore, noted, processes, until
+from watching import HERE, alive, chore, noted, processes, rows, until
 
 from ganvas.benchmark import child, workers
 from ganvas.benchmark.jobs import Job
@@ -97,7 +97,7 @@ def test_several_work_at_once_and_are_told_of_as_they_end(tmp_path: Path) -> Non
     files = {name: tmp_path / name for name in "abc"}
     jobs = [chore(tmp_path, "work", file, {"a": 1.5}.get(name, 0), name=name) for name, file in files.items()]
     assert [outcome.job.name for outcome in local(jobs, workers=2)] == ["b", "c", "a"]
-    (began, ended), other = ([float(line.split()[2]) for line in files[name].read_text().splitlines()] for name in "ac")
+    (began, ended), other = ([when for _, _, when, _ in rows(files[name])] for name in "ac")
     assert began < other[0] < ended
 
 
@@ -173,7 +173,8 @@ def test_closing_lets_what_is_under_way_save_and_begins_nothing_more(tmp_path: P
 def test_who_will_not_end_is_killed_with_all_that_it_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "GRACE", 0.3)
     file = tmp_path / "pids"
-    with closing(local([chore(tmp_path, "say", 0), chore(tmp_path, "stubborn", file)], workers=2)) as outcomes:
+    jobs = [chore(tmp_path, "say", 0), chore(tmp_path, "stubborn", file, name="b")]
+    with closing(local(jobs, workers=2)) as outcomes:
         next(outcomes)
         until(file.exists)
         until(file.read_text)

@@ -18,14 +18,20 @@ def chore(folder: Path, action: str, *arguments: object, name: str = "a") -> Job
     return Job(name, "chores", (action, *map(str, arguments)), folder / "logs" / f"{name}.log")
 
 
+def rows(file: Path) -> list[tuple[str, int, float, int]]:
+    """What happened to a piece of `chores.work`, in order: what, in which process, when, and who had started it."""
+    found = [line.split() for line in file.read_text().splitlines()] if file.exists() else []
+    return [(what, int(pid), float(when), int(parent)) for what, pid, when, parent in found]
+
+
 def noted(file: Path) -> list[str]:
-    """What happened to a piece of `chores.work`, in order."""
-    return [line.split()[0] for line in file.read_text().splitlines()] if file.exists() else []
+    """Only what happened."""
+    return [row[0] for row in rows(file)]
 
 
-def processes(file: Path) -> list[int]:
-    """The processes that worked on it, the first one first."""
-    return list(dict.fromkeys(int(line.split()[1]) for line in file.read_text().splitlines()))
+def processes(file: Path) -> set[int]:
+    """The processes that worked on it."""
+    return {row[1] for row in rows(file)}
 
 
 def alive(pid: int) -> bool:

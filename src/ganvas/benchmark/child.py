@@ -29,6 +29,7 @@ from ganvas.files import writing
 GRACE = 120.0  # seconds that a job has to save what it has, after SIGTERM; then it is killed
 PATIENCE = GRACE + 60.0  # seconds that a job waits for its last process: its grace, and for storage to see it gone
 PULSE = 0.05  # seconds between looks at a process
+NUDGE = 0.2  # seconds for the main thread to reach what it waits for
 THREADS = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -137,11 +138,15 @@ def _tie() -> None:
     pipe = os.dup(0)
     with open(os.devnull) as nothing:
         os.dup2(nothing.fileno(), 0)  # the pipe is not for the program to read, nor for its own children to inherit
+    signal.signal(signal.SIGURG, lambda number, frame: None)  # wakes the main thread, and does nothing else
+    main = threading.get_ident()
 
     def wait() -> None:
         while os.read(pipe, 1):
             pass
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pthread_kill(main, signal.SIGTERM)
+        time.sleep(NUDGE)  # it may have let this thread run on its way into a wait, just too early to be woken from it
+        signal.pthread_kill(main, signal.SIGURG)
         time.sleep(GRACE)  # as long as whoever has gone would have waited
         os.killpg(0, signal.SIGKILL)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,32 @@ def test_a_run_beside_itself_is_measured_on_other_samples(trained: Trained) -> N
     assert (figure.recipe["a"], figure.recipe["b"]) == (f"samples of {run}, seed 0", f"samples of {run}, seed 1")
     with pytest.raises(UsageError, match="Samples have no partners to be compared with, as mse, ssim would"):
         compare(run, "digits", metrics=["mse", "ssim"])
+
+
+def test_a_figure_that_should_not_be_trusted_is_told_on_stderr(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = folder(tmp_path / "one", **{f"{i}_png": noise(20, 20, 3, seed=i) for i in range(4)})
+    two = folder(tmp_path / "two", **{f"{i}_png": noise(30, 30, 3, seed=i + 9) for i in range(3)})
+    figures = compare(one, two, metrics=["fd-digits"], device="cpu")
+    reason = "3 images do not span 64 dimensions: biased upwards, compare it with nothing measured on another number"
+    assert figures["fd-digits"].recipe["warning"].startswith(reason)
+    assert f"warning: fd-digits: {reason}" in capsys.readouterr().err
+
+
+def test_a_pass_of_minutes_is_announced_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By a clock that shows seven seconds more each time: 96 images in 24 batches."""
+    clock = itertools.count(0, 7)
+    monkeypatch.setattr("ganvas.evaluation.monotonic", lambda: next(clock))
+    monkeypatch.setattr(comparison, "BATCH", 4)
+    one, two = "digits?limit=96", arrays(tmp_path / "two.npz", noise(8, 12, 12, 1))
+    compare(one, two, metrics=["fd-digits"], device="cpu")
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note:")]
+    assert lines == [
+        "note: digits?limit=96, split train: 96 images take 5 more minutes; -n takes fewer"
+    ]  # 14 s for the first 4
 
 
 def test_missing_weights_leave_the_other_metrics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from ganvas.data import Dataset, open_data
 from ganvas.devices import device as named_device
 from ganvas.errors import DataError, UsageError
-from ganvas.evaluation import BATCH, MOST, Figures, Tools, caution, check_n, checked, set_figures, told
+from ganvas.evaluation import BATCH, MOST, Figures, Images, Tools, caution, check_n, checked, set_figures, told
 from ganvas.inputs import fitting
 from ganvas.metrics import COMPARES, NAMES, PairMetric, SetMetric
 from ganvas.metrics import subset as drawn
@@ -110,13 +110,14 @@ def _samples(run: Run, seed: int, device: str) -> _Side:
 
 def _sets(sides: Sequence[_Side], tools: Tools, sets: list[SetMetric[Any]], n: int | None, seed: int) -> Figures:
     most = n or min((side.count for side in sides if side.count is not None), default=MOST)
-    read: list[tuple[Iterator[Tensor], str | None]] = []
+    images = []
     for side in sides:
         count = side.count if side.count is not None else most
         rows = drawn(n or count, count, seed=seed)
         known = side.fingerprint is not None
-        read.append((side.read(rows), f"{side.fingerprint} {len(rows)} of {count} by {seed}" if known else None))
-    return set_figures(tools, sets, *read)
+        fingerprint = f"{side.fingerprint} {len(rows)} of {count} by {seed}" if known else None
+        images.append(Images(side.name, side.read(rows), len(rows), fingerprint))
+    return set_figures(tools, sets, *images)
 
 
 def _pairs(sides: Sequence[_Side], tools: Tools, pairs: list[PairMetric], n: int | None, seed: int) -> Figures:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from time import monotonic
 from typing import Any, TypeVar
 
 import torch
@@ -240,24 +241,48 @@ def _samples(game: Game, dataset: Dataset, tools: Tools, sets: list[SetMetric[An
         for first in range(0, len(rows), BATCH):
             yield game.sample(min(BATCH, len(rows) - first), seed=seed, first=first)
 
-    real = reference(), f"{dataset.fingerprint} {chosen} by {seed}"
-    figures = set_figures(tools, sets, real, (samples(), None))
+    real = Images("the reference", reference(), len(rows), f"{dataset.fingerprint} {chosen} by {seed}")
+    figures = set_figures(tools, sets, real, Images("the samples", samples(), len(rows)))
     where: dict[str, Any] = {"data": dataset.spec, "split": dataset.split, "rows": chosen, "seed": seed}
     if getattr(game, "classes", 0):
         where["classes"] = "sample i of class i modulo the number of classes"
     return {name: told(figure, **where) for name, figure in figures.items()}
 
 
+@dataclass(frozen=True)
+class Images:
+    """One of two sets of images."""
+
+    name: str
+    batches: Iterable[Tensor]
+    count: int
+    fingerprint: str | None = None
+
+
+def _patient(images: Images) -> Iterator[Tensor]:
+    """The batches; where measuring them will take minutes, that is said once, on stderr."""
+    start, seen, said = monotonic(), 0, False
+    for batch in images.batches:
+        passed = monotonic() - start
+        if passed > 10 and not said:
+            left = passed / seen * (images.count - seen)
+            said = True
+            if left > 60:
+                note(f"note: {images.name}: {images.count:,} images take {left / 60:.0f} more minutes; -n takes fewer")
+        yield batch
+        seen += len(batch)
+
+
 def set_figures(
     tools: Tools,
     sets: Sequence[SetMetric[Any]],
-    reference: tuple[Iterable[Tensor], str | None],
-    judged: tuple[Iterable[Tensor], str | None],
+    reference: Images,
+    judged: Images,
 ) -> Figures:
-    """The figures of one set of images beside a reference, each its batches and its fingerprint if it has one, in one
-    pass over each. Metrics that cannot measure them are left out, and told."""
+    """The figures of one set of images beside a reference, in one pass over each. Metrics that cannot measure them are
+    left out, and told."""
     try:
-        real, fake = (gather(sets, batches, fingerprint=print_) for batches, print_ in (reference, judged))
+        real, fake = (gather(sets, _patient(side), fingerprint=side.fingerprint) for side in (reference, judged))
     except DataError as error:
         tools.fail([tool.name for tool in sets], error)
         return {}

@@ -59,6 +59,20 @@ def test_is_the_mean_over_its_subsets_whatever_the_blocks(monkeypatch: pytest.Mo
     assert TOOL.distance(a, b).value == pytest.approx(figure.value, rel=1e-12)
 
 
+def test_many_images_are_a_seeded_part_of_them_and_the_recipe_says_so() -> None:
+    class Few(KernelDistance):
+        def statistic(self) -> Rows:
+            return Rows(30)
+
+    few = Few("kd", TOOL.extractor)
+    x, y = features(90, 5, 0), features(40, 5, 1, 1)
+    figure = few.distance(few.statistic().update(x), few.statistic().update(y))
+    chosen = [few.statistic().update(side).rows for side in (x, y)]
+    assert figure.value == TOOL.distance(*(Rows().update(side) for side in chosen)).value
+    assert (figure.n, figure.recipe["images"]) == (30, [90, 40])
+    assert figure.recipe["features_of"] == ["30 of 90 by seed 0", "30 of 40 by seed 0"]
+
+
 def test_is_unbiased_on_gaussians() -> None:
     """N(0, I) against N(m, I): the expectation, in closed form, is met by the mean of many small sets."""
     dims, n, draws = 3, 6, 4000

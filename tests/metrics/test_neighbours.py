@@ -110,6 +110,9 @@ def test_distances_are_computed_once_for_all_four(monkeypatch: pytest.MonkeyPatc
     other = [tool.distance(a, c).value for tool in tools]
     assert asked[3:] == ["nearest", "compare"]
     assert other != [figure.value for figure in first]
+    a.update(torch.rand(4, 4))  # goes on
+    assert [tool.distance(a, c).value for tool in tools] != other
+    assert asked[5:] == ["nearest", "compare"]
     assert [figure.recipe["k"] for figure in first] == [3, 3, 5, 5]
     assert first[0].recipe["features_of"] == ["all 20", "all 20"]
 

@@ -1,4 +1,4 @@
-"""The Fréchet distance between two sets of images, in a feature space that its name tells: never called FID.
+"""The Fréchet distance between two sets of images: FID in Inception's features, and in others what their name tells.
 
 Dowson & Landau 1982; as a measure of generators Heusel et al. 2017, 1706.08500. The ladder: images -> features
 (`extractors`) -> moments (`moments`, cached) -> value.

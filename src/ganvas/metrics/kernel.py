@@ -72,9 +72,8 @@ class KernelDistance(SetMetric[Rows]):
     @staticmethod
     def _subsets(a: Rows, b: Rows) -> tuple[int, int]:
         """How large subsets are, and how many: one, where it is everything."""
-        sizes = [min(side.n, side.most) for side in (a, b)]
-        size = min(SIZE, *sizes)
-        return size, 1 if size == max(sizes) else SUBSETS
+        size = min(SIZE, a.used, b.used)
+        return size, 1 if size == max(a.used, b.used) else SUBSETS
 
     def recipe(self, a: Rows, b: Rows) -> dict[str, Any]:
         size, count = self._subsets(a, b)

@@ -85,19 +85,20 @@ def _squares(x: Tensor, y: Tensor, share: float = 1.0) -> Tensor:
     return torch.addmm((x * x).sum(1)[:, None] + (y * y).sum(1), x, y.T, beta=share, alpha=-2).clamp_(min=0)
 
 
-_near: WeakKeyDictionary[Rows, Tensor] = WeakKeyDictionary()
-_compared: WeakKeyDictionary[Rows, tuple[ref[Rows], Neighbours]] = WeakKeyDictionary()  # of reals; with which fakes
+_near: WeakKeyDictionary[Rows, tuple[int, Tensor]] = WeakKeyDictionary()  # after how many images
+_compared: WeakKeyDictionary[Rows, tuple[tuple[int, int], ref[Rows], Neighbours]] = WeakKeyDictionary()  # of the reals
 
 
 def _neighbours(a: Rows, b: Rows) -> Neighbours:
     """Of two statistics, once for the metrics that read it."""
-    fakes, found = _compared.get(a, (None, None))
-    if found is None or fakes is None or fakes() is not b:
-        for side in (a, b):
-            if side not in _near:
-                _near[side] = nearest(side.rows, DENSITY)
-        found = compare(a.rows, b.rows, _near[a], _near[b])
-        _compared[a] = ref(b), found
+    seen = a.n, b.n
+    if (kept := _compared.get(a)) and kept[0] == seen and kept[1]() is b:
+        return kept[2]
+    for side in (a, b):
+        if side not in _near or _near[side][0] != side.n:
+            _near[side] = side.n, nearest(side.rows, DENSITY)
+    found = compare(a.rows, b.rows, _near[a][1], _near[b][1])
+    _compared[a] = seen, ref(b), found
     return found
 
 

@@ -42,6 +42,10 @@ class Rows(Statistic):
     def key(self) -> str:
         return f"{self.kind}: at most {self.most} by {self.seed}"
 
+    @property
+    def used(self) -> int:
+        return min(self.n, self.most)
+
     def update(self, x: Tensor) -> Self:
         numbers, places = draws(self.n, len(x), self.seed), np.arange(self.n, self.n + len(x))
         self.n += len(x)

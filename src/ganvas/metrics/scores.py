@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ganvas.metrics.extractors import Extractor
@@ -51,8 +52,9 @@ class Scores(Statistic):
             self._shares = share.new_zeros(SPLITS, share.shape[1])
             self._certainty = share.new_zeros(SPLITS)
         split = torch.from_numpy(split_of(self.n, len(x))).to(share.device)
-        self._shares.index_add_(0, split, share)
-        self._certainty.index_add_(0, split, (share * log).sum(1))
+        member = F.one_hot(split, SPLITS).to(share.dtype).T  # [SPLITS, B]; a product adds in one order on any device
+        self._shares += member @ share
+        self._certainty += member @ (share * log).sum(1)
         self.n += len(x)
         return self
 
@@ -100,6 +102,7 @@ class InceptionScore(SetMetric[Scores]):
 
     def recipe(self, a: Scores, b: Scores) -> dict[str, Any]:
         return {
+            "judges": "the second set by itself",
             "classes": b.classes,
             "logits": "without the last layer's bias",
             "splits": f"{SPLITS}, seeded, ten images in a row to ten splits",

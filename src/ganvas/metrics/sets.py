@@ -78,6 +78,7 @@ class SetMetric(ABC, Generic[S]):
                 f"{b.recipe.get(key)}: bring both to one size (size=... in a data spec)."
             )
         recipe = {**a.recipe, **self.recipe(a, b), "images": [a.n, b.n]}
+        n = min(side.used for side in sides)
         if not all(side.finite for side in sides):
             return Figure(float("nan"), None, n, {**recipe, "warning": "some images are not finite"})
         if warning := self.warning(a, b):

@@ -31,6 +31,11 @@ class Statistic(ABC):
         """How many images it has seen."""
 
     @property
+    def used(self) -> int:
+        """How many of them it has kept."""
+        return self.n
+
+    @property
     def key(self) -> str:
         """What it gathers: two of one key, of the same features, are one."""
         return self.kind

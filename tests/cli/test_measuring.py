@@ -61,6 +61,19 @@ def test_missing_weights_take_a_line_on_stderr_and_the_others_are_measured(
         assert "is not at hand: run `ganvas fetch alexnet`" in refused(*words)
 
 
+def test_what_recipes_have_in_common_is_said_once(ganvas_cli: Command, here: Path) -> None:
+    one = pictures(here / "one", *(f"{i}.png" for i in range(3)))
+    names = "mse,psnr,ssim,fd-digits"
+    recipes = ganvas_cli("compare", one, one, "--metrics", names, "--json").json["metrics"]
+    table = " ".join(ganvas_cli("compare", one, one, "--metrics", names).out.split())
+    assert " all a: " in table
+    for key in ("a: ", "b: ", "seed: "):
+        assert table.count(f" {key}") == 1
+    for figure in recipes.values():
+        assert all(f"{key}: " in table for key in figure["recipe"])
+    assert table.count("range: ") == 3
+
+
 def test_a_warning_stands_before_the_recipe(ganvas_cli: Command) -> None:
     words = ["compare", "digits", "digits?split=test", "--metrics", "fd-digits", "-n", "20"]
     assert "warning: 20 images do not span 64 dimensions" in " ".join(ganvas_cli(*words).out.split())

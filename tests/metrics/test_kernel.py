@@ -70,7 +70,7 @@ def test_many_images_are_a_seeded_part_of_them_and_the_recipe_says_so() -> None:
     chosen = [few.statistic().update(side).rows for side in (x, y)]
     assert figure.value == TOOL.distance(*(Rows().update(side) for side in chosen)).value
     assert (figure.n, figure.recipe["images"]) == (30, [90, 40])
-    assert figure.recipe["features_of"] == ["30 of 90 by seed 0", "30 of 40 by seed 0"]
+    assert figure.recipe["features_of"] == "30 of 90 by seed 0 and 30 of 40 by seed 0"
 
 
 def test_is_unbiased_on_gaussians() -> None:

@@ -114,7 +114,7 @@ def test_distances_are_computed_once_for_all_four(monkeypatch: pytest.MonkeyPatc
     assert [tool.distance(a, c).value for tool in tools] != other
     assert asked[5:] == ["nearest", "compare"]
     assert [figure.recipe["k"] for figure in first] == [3, 3, 5, 5]
-    assert first[0].recipe["features_of"] == ["all 20", "all 20"]
+    assert first[0].recipe["features_of"] == "all 20 and all 20"
 
 
 @pytest.mark.parametrize(("name", "least"), [("precision-alex", 4), ("recall", 4), ("density", 6), ("coverage", 6)])

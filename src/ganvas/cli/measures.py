@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
@@ -100,17 +100,44 @@ def _json(figures: Mapping[str, Figure]) -> dict[str, Any]:
 
 
 def _table(figures: Mapping[str, Figure]) -> Any:
-    """Name, value, spread and recipe of every figure, and its parts."""
+    """Name, value, spread and recipe of every figure, and its parts. What several recipes have in common is said once,
+    at the end."""
     from rich.table import Table
     from rich.text import Text
 
+    groups = {"all": list(figures)}
+    for name, figure in figures.items():
+        if "features" in figure.recipe:
+            groups.setdefault(f"in {figure.recipe['extractor']}", []).append(name)
+    common = {group: _common([figures[name] for name in names]) for group, names in groups.items()}
     table = Table("metric", "value", "std", "N", "recipe", box=None, padding=(0, 2, 0, 0))
     for name, figure in figures.items():
-        recipe = Text(", ".join(f"{key}: {value}" for key, value in figure.recipe.items() if key != "warning"))
+        said = {key for group, names in groups.items() if name in names for key in common[group]}
+        recipe = _entries({key: value for key, value in figure.recipe.items() if key not in {*said, "warning"}})
         if "warning" in figure.recipe:
             recipe = Text.assemble((f"warning: {figure.recipe['warning']}", "bold"), "; ", recipe)
         std = "" if figure.std is None else f"{figure.std:.4g}"
         table.add_row(Text(name, "bold"), Text(f"{figure.value:.5g}", "bold"), std, f"{figure.n:,}", recipe)
         for part, value in figure.parts.items():
             table.add_row(f"  {part}", f"{value:.5g}", "", "", "")
+    for group, entries in reversed(common.items()):
+        if told := {key: value for key, value in entries.items() if group == "all" or key not in common["all"]}:
+            table.add_row(Text(group), "", "", "", _entries(told))
     return table
+
+
+def _common(figures: Sequence[Figure]) -> dict[str, Any]:
+    """The entries that all of more than two recipes have in common."""
+    first, *others = figures
+    same = {
+        key: value
+        for key, value in first.recipe.items()
+        if key not in ("warning", "extractor") and all(other.recipe.get(key) == value for other in others)
+    }
+    return same if len(figures) > 2 else {}
+
+
+def _entries(recipe: Mapping[str, Any]) -> Any:
+    from rich.text import Text
+
+    return Text(", ".join(f"{key}: {value}" for key, value in recipe.items()))

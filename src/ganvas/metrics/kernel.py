@@ -81,8 +81,8 @@ class KernelDistance(SetMetric[Rows]):
             "kernel": "(x.y / D + 1)^3",
             "estimate": "unbiased MMD^2, float64",
             "subsets": f"{count} of {size:,}, without replacement, seeded",
-            "std": f"over subsets, divisor {count}",
-            "features_of": [a.told(), b.told()],
+            "features_of": f"{a.told()} and {b.told()}",
+            **({"std": f"over subsets, divisor {count}"} if count > 1 else {}),
         }
 
     def warning(self, a: Rows, b: Rows) -> str | None:

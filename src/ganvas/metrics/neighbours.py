@@ -121,5 +121,5 @@ class NeighbourMetric(SetMetric[Rows]):
         return {
             "k": self.k,
             "distance": "Euclidean, float64; what lies on a ball's rim is inside",
-            "features_of": [a.told(), b.told()],
+            "features_of": f"{a.told()} and {b.told()}",
         }

@@ -100,6 +100,11 @@ class Tools:
         if failures and not self._tools:
             raise failures[0][1]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of those that can be had."""
+        return tuple(self._tools)
+
     def of(self, kind: type[M]) -> list[M]:
         """Those of one kind."""
         return [tool for tool in self._tools.values() if isinstance(tool, kind)]

@@ -24,9 +24,9 @@ from ganvas.benchmark.table import DATA, METRICS, PROFILES, ROWS, SEVEN
 from ganvas.benchmark.workers import local
 from ganvas.console import clock, note
 from ganvas.data import Dataset, named, open_data, parse
-from ganvas.errors import Damaged, DataError, GanvasError, MissingWeights, RunError, UsageError, nearest
+from ganvas.errors import DataError, GanvasError, RunError, UsageError, nearest
+from ganvas.evaluation import Tools
 from ganvas.files import writing
-from ganvas.metrics import metric
 from ganvas.run import Run
 
 PULSE = 30.0  # seconds between lines on how far the cells are
@@ -75,7 +75,7 @@ def avae_table(
         folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         splits = {name: _splits(name, (data or {}).get(name)) for name in sets}
-        metrics = _metrics()
+        metrics = Tools(METRICS).names
         grid = [
             _cell(folder, row, name, *splits[name], seed, width, steps, metrics)
             for name in sets
@@ -147,19 +147,6 @@ def _placed(spec: str) -> str:
     asked = parse(spec)
     source = Path(asked.source).expanduser()
     return str(replace(asked, source=str(source.absolute()))) if source.exists() else spec
-
-
-def _metrics() -> tuple[str, ...]:
-    """Those of the columns whose weights are at hand."""
-    found = []
-    for name in METRICS:
-        try:
-            metric(name)
-        except (MissingWeights, Damaged) as error:
-            note(f"note: no {name} column: {error}")
-            continue
-        found.append(name)
-    return tuple(found)
 
 
 def _cell(folder: Path, row: str, name: str, train: Dataset, test: Dataset, seed: int, width: int, steps: int,

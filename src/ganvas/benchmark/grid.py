@@ -166,9 +166,7 @@ def _run(grid: Sequence[Cell], minutes: float | None, workers: int, dask: str | 
         for cell in grid
         if not ((r := cells.read(cell.folder)) is not None and r.answers(cell) and r.step == cell.steps)
     ]
-    note(
-        f"{len(grid) - len(left)} of {len(grid)} cells are finished" if len(left) < len(grid) else f"{len(grid)} cells"
-    )
+    note(f"{len(grid) - len(left)} of {len(grid)} cells are finished")
     if not left:
         return
     deadline = None if minutes is None else time.time() + 60 * minutes

@@ -100,14 +100,15 @@ def said(verdict: Verdict) -> str:
 
 
 def _recipes(table: Table) -> dict[str, str]:
-    """Metric -> how it was measured, of the first cell that has it."""
+    """Metric -> how it was measured; where cells differ in that, each way."""
     hidden = ("seed", "data", "warning")
-    found: dict[str, str] = {}
+    ways: dict[str, dict[str, dict[str, None]]] = {}
     for result in table.results:
         for name, figure in result.metrics.items():
-            recipe = {key: value for key, value in figure["recipe"].items() if key not in hidden}
-            found.setdefault(name, f"N {figure['n']:,}; " + "; ".join(f"{key}: {v}" for key, v in recipe.items()))
-    return found
+            for key, value in {"N": f"{figure['n']:,}", **figure["recipe"]}.items():
+                if key not in hidden:
+                    ways.setdefault(name, {}).setdefault(key, {})[str(value)] = None
+    return {name: "; ".join(f"{key}: {' or '.join(v)}" for key, v in found.items()) for name, found in ways.items()}
 
 
 def _failures(table: Table) -> dict[str, str]:

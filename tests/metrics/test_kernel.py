@@ -75,7 +75,7 @@ def test_many_images_are_a_seeded_part_of_them_and_the_recipe_says_so() -> None:
 
 def test_is_unbiased_on_gaussians() -> None:
     """N(0, I) against N(m, I): the expectation, in closed form, is met by the mean of many small sets."""
-    dims, n, draws = 3, 6, 4000
+    dims, n, draws = 3, 6, 2000
     m = np.array([0.6, -0.3, 0.2])
 
     def expected(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:

@@ -36,7 +36,7 @@ def test_equals_the_published_graph_written_out_in_float64(tensors: dict[str, Te
     exact = {name: value.double() for name, value in tensors.items()}
     net = Inception().double()
     net.load_state_dict(folded(exact))
-    x = torch.rand(2, 3, 155, 139, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    x = torch.rand(1, 3, 139, 123, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with torch.inference_mode():
         found, expected = net(x), published.features(exact, x)
         logits = net.logits(found)
@@ -64,15 +64,12 @@ def test_maps_have_the_sizes_of_the_paper_at_299() -> None:
     assert [seen[f"Mixed_7{i}"] for i in "abc"] == [[1280, 8, 8], [2048, 8, 8], [2048, 8, 8]]
 
 
-def test_loads_either_published_file(file: Path, tensors: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the counters that a module's batch norms save, and without."""
+def test_loads_a_published_file(file: Path, tensors: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the counters that a module's batch norms save, though there is nothing to count."""
     before = torch.get_rng_state()
-    digests = []
-    for counters in (False, True):
-        put(file, published.weights(counters=counters), monkeypatch)
-        net = inception.published()
-        digests.append(digest(net.state_dict()))
-    assert digests == [digest(folded(tensors))] * 2
+    put(file, published.weights(counters=True), monkeypatch)
+    net = inception.published()
+    assert digest(net.state_dict()) == digest(folded(tensors))
     assert torch.equal(before, torch.get_rng_state())
     assert not net.training
     assert not any(value.requires_grad for value in net.parameters())

@@ -9,6 +9,7 @@ import shutil
 import struct
 import tarfile
 import tempfile
+import threading
 import zipfile
 import zlib
 from collections import Counter
@@ -24,7 +25,8 @@ from ganvas.errors import DataError
 from ganvas.files import cache_folder
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-MOST_EXPANSION = 200  # times its own size that an archive may unpack to, once that is over a gigabyte
+MOST_EXPANSION = 200  # times its own size that an archive may unpack to, once that is over ...
+MOST_FREE = 1 << 30  # ... so many bytes
 MOST_HELD = 1 << 24  # bytes after which a block of pictures is full
 DAMAGE = (
     *(OSError, EOFError, RuntimeError, NotImplementedError, ValueError, OverflowError, struct.error),
@@ -66,7 +68,7 @@ class Guard:
         if ".." in parts or (parts and (parts[0] == "/" or parts[0].endswith(":"))):
             raise DataError(f"{self.path} holds the path {name!r}, which leads out of the archive: it is refused.")
         self.bytes += size
-        if self.bytes > max(1 << 30, MOST_EXPANSION * self.packed):
+        if self.bytes > max(MOST_FREE, MOST_EXPANSION * self.packed):
             raise DataError(f"{self.path} unpacks to over {MOST_EXPANSION} times its size: it is refused as a bomb.")
         return () if any(is_hidden(part) for part in parts) else parts
 
@@ -105,14 +107,17 @@ def _scan_zip(path: Path) -> Scan:
     if any(info.flag_bits & 1 for info in infos):
         raise DataError(f"{path} is encrypted: unpack it and name the folder instead.")
 
+    here = threading.local()  # every thread opens the zip once: to do so is to read its whole directory
+
     def read(rows: Rows) -> Iterator[Encoded]:
-        with zipfile.ZipFile(path) as file:
-            for row in rows:
-                try:
-                    with file.open(infos[row]) as member:
-                        yield Encoded(names[row], _bounded(member, infos[row].file_size))
-                except DAMAGE as error:
-                    yield Encoded(names[row], BadPicture(str(error) or type(error).__name__))
+        if not hasattr(here, "file"):
+            here.file = zipfile.ZipFile(path)
+        for row in rows:
+            try:
+                with here.file.open(infos[row]) as member:
+                    yield Encoded(names[row], _bounded(member, infos[row].file_size))
+            except DAMAGE as error:
+                yield Encoded(names[row], BadPicture(str(error) or type(error).__name__))
 
     return scan_paths(str(path), names, lambda rows: blocks(read(rows)), members.ignored)
 

@@ -128,8 +128,7 @@ def _files(builder: Any, name: str) -> Source:
             f"hub:{name} cannot be streamed, as only a set that is kept as Parquet can: leave stream=true away."
         )
     found = {str(split): [str(path) for path in paths] for split, paths in builder.config.data_files.items()}
-    root = os.path.commonpath([os.path.dirname(path) for paths in found.values() for path in paths])
-    splits = _shown({split: [_shard(path, root) for path in paths] for split, paths in found.items()})
+    splits = _shown({split: [_shard(path, name) for path in paths] for split, paths in found.items()})
     return parquet([shard for shards in splits.values() for shard in shards], name, f"hub:{name}", splits)
 
 

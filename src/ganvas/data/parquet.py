@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ganvas.data.archives import MOST_EXPANSION, blocks
+from ganvas.data.archives import MOST_EXPANSION, MOST_FREE, blocks
 from ganvas.data.arrays import MOST_CLASSES
 from ganvas.data.pictures import MOST_BYTES
 from ganvas.data.shards import Shard, by_split
@@ -100,6 +100,8 @@ def _kind(type_: Any, feature: Any) -> str | None:
 
 def _binary(type_: Any) -> bool:
     types = library("pyarrow.types", "Parquet")
+    if types.is_dictionary(type_):
+        type_ = type_.value_type
     return bool(types.is_binary(type_) or types.is_large_binary(type_) or types.is_binary_view(type_))
 
 
@@ -225,7 +227,7 @@ def _groups(footer: Any, known: Columns, shard: Shard) -> list[int]:
     place = next(i for i in range(footer.num_columns) if footer.schema.column(i).path == known.pixels)
     groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
     unpacked = sum(group.column(place).total_uncompressed_size for group in groups)
-    if unpacked > max(1 << 30, MOST_EXPANSION * shard.size):
+    if unpacked > max(MOST_FREE, MOST_EXPANSION * shard.size):
         raise DataError(f"{shard.path} unpacks to over {MOST_EXPANSION} times its size: it is refused as a bomb.")
     return [group.num_rows for group in groups]
 

@@ -62,10 +62,12 @@ def webdataset(shards: Sequence[Shard], identity: Any, where: str) -> Source:
 # ---- what lies where -------------------------------------------------------------------------------------------------
 @dataclass
 class _Sample:
-    """What a shard holds of one key."""
+    """What a shard holds of one key. picture: its name, where its bytes begin, and how many there are; of several, such
+    as ``.jpg`` and ``.seg.png``, the first of the fewest suffixes."""
 
     key: str
-    picture: tuple[str, int, int] | None = None  # its name, where its bytes begin, and how many there are
+    picture: tuple[str, int, int] | None = None
+    suffixes: int = 99
     labels: dict[str, int] = field(default_factory=dict)  # by the suffix of the member that says it
 
     @property
@@ -80,8 +82,7 @@ def _parted(parts: Sequence[str]) -> tuple[str, str]:
 
 
 def _samples(shard: Shard) -> Iterator[_Sample]:
-    """The samples of a shard, its first picture of each. Raises DataError for a shard that is damaged or dangerous, and
-    for a label that does not read."""
+    """The samples of a shard. Raises DataError for one that is damaged or dangerous, and for a label that is none."""
     guard, sample = Guard(Path(shard.path)), _Sample("")
     for info, stream in walk_tar(Path(shard.path)):
         parts = guard.parts(info.name, info.size)
@@ -93,7 +94,8 @@ def _samples(shard: Shard) -> Iterator[_Sample]:
                 yield sample
             sample = _Sample(key)
         if is_picture(suffix):
-            sample.picture = sample.picture or (key + suffix, info.offset_data, info.size)
+            if suffix.count(".") < sample.suffixes:
+                sample.picture, sample.suffixes = (key + suffix, info.offset_data, info.size), suffix.count(".")
         elif suffix in (".cls", ".json") and (label := _label(shard, info, suffix, stream)) is not None:
             sample.labels[suffix] = label
     if sample.key:
@@ -107,10 +109,11 @@ def _label(shard: Shard, info: tarfile.TarInfo, suffix: str, stream: IO[bytes]) 
             raise ValueError(f"{info.size:,} bytes")
         stream.seek(info.offset_data)
         said = json.loads(stream.read(info.size))
-        if isinstance(said, dict) and suffix == ".json":
-            said = next((said[key] for key in LABEL_KEYS if type(said.get(key)) is int), None)
-        if said is None and suffix == ".json":
-            return None
+        if suffix == ".json":
+            numbers = [said[key] for key in LABEL_KEYS if type(said.get(key)) is int] if isinstance(said, dict) else []
+            if not numbers:
+                return None
+            said = numbers[0]
         if type(said) is not int or not 0 <= said < MOST_CLASSES:
             raise ValueError(f"{str(said)[:40]!r}")
     except (*DAMAGE, RecursionError) as error:

@@ -1,0 +1,142 @@
+"""The Hub through the real library: a folder laid out like a set of the Hub needs no network."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawing import all_names, everything, noise, sentence, write
+from sharding import CLASSES, hub_folder, pictures
+
+from ganvas.data import Batches, hub, open_data
+from ganvas.data.spec import parse
+from ganvas.data.stream import streamed
+from ganvas.errors import DataError
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when `datasets` is imported, which no module does before its first use
+
+FILES = {
+    "data/train-00000-of-00002.parquet": pictures(6),
+    "data/train-00001-of-00002.parquet": pictures(3, 6),
+    "data/test-00000-of-00001.parquet": pictures(3, 9),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return hub_folder(tmp_path_factory.mktemp("hub") / "set", FILES)
+
+
+def test_a_set_reads_as_its_files_do_from_the_store_and_streamed(folder: Path) -> None:
+    for more in ("", "?stream=true"):
+        there, here = open_data(f"hub:{folder}{more}"), open_data(f"{folder}{more}")
+        assert there.splits == here.splits == {"train": 9, "test": 3}
+        assert there.schema == here.schema
+        assert there.schema.classes == CLASSES
+        assert there.fingerprint == here.fingerprint
+        for split in there.splits:
+            ours = [data.part(split).arrays(np.arange(3)) for data in (there, here)]
+            assert all(np.array_equal(ours[0][name], ours[1][name]) for name in ("image", "label"))
+    assert everything(open_data(f"hub:{folder}")).tolist() == [pixels.tolist() for pixels in pictures(9)]
+    assert str(parse(f"hub:{folder}?stream=true&size=8")) == f"hub:{folder}?size=8&stream=true"
+
+
+def test_what_was_prepared_is_found_again_and_what_changed_is_read_again(tmp_path: Path) -> None:
+    hub_folder(tmp_path / "set", {"train-00000-of-00001.parquet": pictures(3)})
+    first = open_data(f"hub:{tmp_path / 'set'}")
+    assert first.fingerprint == open_data(f"hub:{tmp_path / 'set'}").fingerprint
+    hub_folder(tmp_path / "set", {"train-00000-of-00001.parquet": pictures(4)})
+    assert len(open_data(f"hub:{tmp_path / 'set'}")) == 4
+
+
+def test_a_set_of_plain_files_is_read_by_its_folders(tmp_path: Path) -> None:
+    write(tmp_path / "set", {f"train/{kind}/{i}.png": noise(i) for i in range(3) for kind in ("b", "a")})
+    data = open_data(f"hub:{tmp_path / 'set'}")
+    assert data.schema.classes == ("a", "b")
+    assert everything(data).tolist() == [noise(i).tolist() for i in range(3)] * 2
+    assert all_names(data)[0] == "train/000000"
+    with pytest.raises(DataError, match="cannot be streamed, as only a set that is kept as Parquet can"):
+        open_data(f"hub:{tmp_path / 'set'}?stream=true")
+
+
+def test_of_several_configurations_one_is_named(tmp_path: Path) -> None:
+    hub_folder(tmp_path, {"a/train-00000-of-00001.parquet": pictures(3), "b/train-00000-of-00001.parquet": pictures(2)})
+    card = "---\nconfigs:\n- config_name: small\n  data_files: b/*\n- config_name: large\n  data_files: a/*\n---\n"
+    (tmp_path / "README.md").write_text(card)
+    assert len(open_data(f"hub:{tmp_path}?config=small")) == 2
+    assert len(open_data(f"hub:{tmp_path}?config=large&stream=true")) == 3
+    for spec, says in (("", r"has several configurations: add config=NAME, one of: small, large"),
+                       ("?config=smal", "has no configuration 'smal': .*did you mean 'small'")):  # fmt: skip
+        with pytest.raises(DataError, match=says) as caught:
+            open_data(f"hub:{tmp_path}{spec}")
+        sentence(caught.value)
+
+
+# ---- files elsewhere -------------------------------------------------------------------------------------------------
+def test_files_of_another_system_are_streamed_with_labels_that_come_along(folder: Path) -> None:
+    import datasets
+    import fsspec
+
+    far = fsspec.filesystem("memory")
+    for name in FILES:
+        far.pipe(f"/user/set@0123abcd/{name}", (folder / name).read_bytes())
+    address = "memory://user/set@0123abcd/data"
+    builder = datasets.load_dataset_builder(
+        "parquet", data_files={split: f"{address}/{split}-*" for split in ("test", "train")}
+    )
+    source = hub._files(builder, "user/set")
+    assert source.listing == [(name, (folder / name).stat().st_size) for name in FILES]
+    data, near = streamed(source, parse("hub:user/set?stream=true")), open_data(f"hub:{folder}?stream=true")
+    assert data.schema == near.schema
+    assert data.splits == near.splits
+    for step in range(4):
+        ours, theirs = Batches(data, 4, seed=0)(step), Batches(near, 4, seed=0)(step)
+        assert all(np.array_equal(ours[name], theirs[name]) for name in ("image", "label"))
+
+
+# ---- what is not to be had -------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("nobody/nothing", "The Hub cannot be reached for 'nobody/nothing', and it was not downloaded before"),
+        ("nothing", "The Hub cannot be reached for 'nothing'"),
+        ("/no/such/folder", "cannot be read: Couldn't find any data file"),
+    ],
+)
+@pytest.mark.parametrize("stream", ["", "?stream=true"])
+def test_a_set_that_is_not_to_be_had_is_answered_in_a_sentence(name: str, says: str, stream: str) -> None:
+    with pytest.raises(DataError, match=says) as caught:
+        open_data(f"hub:{name}{stream}")
+    sentence(caught.value)
+
+
+def test_code_of_a_set_is_never_run(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/set.py").write_text("raise SystemExit('ran')")
+    with pytest.raises(DataError, match="scripts are no longer supported"):
+        open_data(f"hub:{tmp_path / 'set'}")
+
+
+def test_a_set_without_pictures_says_what_it_has(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("text,label\na,1\n")
+    with pytest.raises(DataError, match=r"has no column of pictures.*text"):
+        open_data(f"hub:{tmp_path}")
+
+
+def test_without_the_library_the_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(DataError, match=r"hub: needs datasets: pip install 'ganvas\[hub\]'\."):
+        open_data(f"hub:{folder}")
+
+
+def test_bars_are_as_they_were(folder: Path) -> None:
+    import datasets
+
+    for before in (datasets.enable_progress_bars, datasets.disable_progress_bars):
+        before()
+        was = datasets.are_progress_bars_disabled()
+        open_data(f"hub:{folder}")
+        assert datasets.are_progress_bars_disabled() == was

@@ -110,6 +110,7 @@ def test_a_job_that_loses_worker_after_worker_is_a_failure_of_its_own(
     outcomes = {outcome.job.name: outcome for outcome in dask(jobs, address=address, folder=tmp_path)}
     until(lambda: noted(tmp_path / "a") == ["began", "saved"] * 2)
     assert outcomes["b"].code == 0
+    assert noted(tmp_path / "b") == ["began", "ended"]
     assert outcomes["a"].code == 1
     assert outcomes["a"].message.startswith("It lost 2 workers, one after the other, the last one tcp://127.0.0.1:")
 

@@ -95,7 +95,7 @@ def test_jobs_begin_in_order_and_one_that_fails_leaves_the_others(tmp_path: Path
 def test_several_work_at_once_and_are_told_of_as_they_end(tmp_path: Path) -> None:
     """The second ends first; the third begins when it has."""
     files = {name: tmp_path / name for name in "abc"}
-    jobs = [chore(tmp_path, "work", file, {"a": 1.5}.get(name, 0), name=name) for name, file in files.items()]
+    jobs = [chore(tmp_path, "work", file, {"a": 1}.get(name, 0), name=name) for name, file in files.items()]
     assert [outcome.job.name for outcome in local(jobs, workers=2)] == ["b", "c", "a"]
     (began, ended), other = ([when for _, _, when, _ in rows(files[name])] for name in "ac")
     assert began < other[0] < ended
@@ -185,9 +185,9 @@ def test_who_will_not_end_is_killed_with_all_that_it_started(tmp_path: Path, mon
 
 @pytest.fixture
 def parent(tmp_path: Path) -> subprocess.Popen[str]:
-    """A process with two jobs under way that need a second to save, and a third that waits."""
+    """A process with two jobs under way that need a while to save, and a third that waits."""
     process = subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(tmp_path), "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", PARENT, str(tmp_path), "0.6"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     until(lambda: noted(tmp_path / "a") == noted(tmp_path / "b") == ["began"])
     return process

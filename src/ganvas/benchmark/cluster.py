@@ -70,7 +70,7 @@ def dask(jobs: Sequence[Job], *, address: str, folder: Path) -> Iterator[Outcome
                     present, ended = crew.present(), []
                     for task in [task for task in under_way.values() if task.over(present)]:
                         del under_way[task.worker]
-                        outcome = task.outcome()
+                        outcome = task.outcome() if task.worker in present else None
                         task.future.cancel()  # or Dask would run it again, as soon as the worker that holds it is lost
                         if outcome is None:
                             lost[task.job] += 1
@@ -238,7 +238,7 @@ class _Task:
         return self.worker not in present or self.future.status != "pending"
 
     def outcome(self) -> Outcome | None:
-        """How the job ended; None if it has not, for its worker was lost, or is about to be."""
+        """How the job ended; None if it has not, for its worker is about to be lost."""
         from distributed import KilledWorker
 
         if self.future.status == "error":
@@ -250,7 +250,7 @@ class _Task:
             return None
         try:
             outcome: Outcome = self.future.result(timeout=ANSWER)
-        except Exception:  # the worker that held it has gone
+        except Exception:  # its worker, which held it, has just gone
             return None
         return None if outcome.code in TERMINATED else replace(outcome, job=self.job)
 

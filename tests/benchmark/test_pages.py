@@ -29,7 +29,7 @@ def result(row: str, seed: int, step: int = 50, **values: float | None) -> Resul
         }
         for name, value in values.items()
     }
-    return Result(cell=cell, step=step, seconds={}, metrics=metrics)
+    return Result(cell=cell, step=step, seconds={"mse": 2.0 + 3 * seed} if "mse" in values else {}, metrics=metrics)
 
 
 def table(folder: Path, *results: Result, failed: str | None = None) -> Table:
@@ -90,7 +90,7 @@ def test_failed_cells_and_the_command_are_on_the_page(written: Path) -> None:
 
 def test_recipes_are_told_once_with_every_way_that_cells_differ_in(written: Path) -> None:
     (line,) = [line for line in (written / "table.md").read_text().splitlines() if line.startswith("- **mse**")]
-    assert line == "- **mse**: N: 128; range: [-1, 1] or [0, 1]"
+    assert line == "- **mse**: N: 128; range: [-1, 1] or [0, 1]; time: 5 s a cell"
 
 
 def test_what_is_not_ours_is_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import csv
 import io
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import msgspec
@@ -108,7 +109,13 @@ def _recipes(table: Table) -> dict[str, str]:
             for key, value in {"N": f"{figure['n']:,}", **figure["recipe"]}.items():
                 if key not in hidden:
                     ways.setdefault(name, {}).setdefault(key, {})[str(value)] = None
-    return {name: "; ".join(f"{key}: {' or '.join(v)}" for key, v in found.items()) for name, found in ways.items()}
+    for name, found in ways.items():
+        spent = [r.seconds[name] for r in table.results if name in r.seconds]
+        found["time"] = {f"{fmean(spent):.0f} s a cell": None} if spent else {}
+    return {
+        name: "; ".join(f"{key}: {' or '.join(values)}" for key, values in found.items() if values)
+        for name, found in ways.items()
+    }
 
 
 def _failures(table: Table) -> dict[str, str]:

@@ -76,7 +76,9 @@ def test_of_several_configurations_one_is_named(tmp_path: Path) -> None:
 
 
 # ---- files elsewhere -------------------------------------------------------------------------------------------------
-def test_files_of_another_system_are_streamed_with_labels_that_come_along(folder: Path) -> None:
+def test_files_of_another_system_are_streamed_with_labels_that_come_along(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import datasets
     import fsspec
 
@@ -89,12 +91,24 @@ def test_files_of_another_system_are_streamed_with_labels_that_come_along(folder
     )
     source = hub._files(builder, "user/set")
     assert source.listing == [(name, (folder / name).stat().st_size) for name in FILES]
-    data, near = streamed(source, parse("hub:user/set?stream=true")), open_data(f"hub:{folder}?stream=true")
+    keys = "stream=true&size=6x5"
+    data, near = streamed(source, parse(f"hub:user/set?{keys}")), open_data(f"hub:{folder}?{keys}")
     assert data.schema == near.schema
     assert data.splits == near.splits
     for step in range(4):
         ours, theirs = Batches(data, 4, seed=0)(step), Batches(near, 4, seed=0)(step)
         assert all(np.array_equal(ours[name], theirs[name]) for name in ("image", "label"))
+
+    def lost(*path: str, **how: str) -> None:
+        raise Exception("the line is dead")  # of no kind: networks raise anything
+
+    with monkeypatch.context() as patch:
+        patch.setattr(far, "open", lost)
+        with pytest.raises(DataError, match=r"could not be read \(the line is dead\): check the network and try again"):
+            data.part("test").pixels(np.arange(1))
+    far.rm("/user", recursive=True)
+    with pytest.raises(DataError, match=r"test-00000-of-00001\.parquet is gone"):
+        data.part("test").pixels(np.arange(1))
 
 
 # ---- what is not to be had -------------------------------------------------------------------------------------------

@@ -215,11 +215,17 @@ def _opened(shard: Shard) -> Iterator[Any]:
             yield file
         finally:
             file.close(force=True)
+    except DataError:
+        raise
     except FileNotFoundError as error:
         raise DataError(f"{shard.path} is gone: check the path.") from error
-    except (arrow.ArrowException, OSError, ValueError, EOFError, RuntimeError) as error:
+    except Exception as error:
         reason = str(error).partition("\n")[0].rstrip(".:") or type(error).__name__
-        raise DataError(f"{shard.path} does not read as Parquet ({reason}): get the file again.") from error
+        if far:  # whatever a network raises
+            raise DataError(f"{shard.path} could not be read ({reason}): check the network and try again.") from error
+        if isinstance(error, (arrow.ArrowException, OSError, ValueError, EOFError, RuntimeError)):
+            raise DataError(f"{shard.path} does not read as Parquet ({reason}): get the file again.") from error
+        raise
 
 
 def _groups(footer: Any, known: Columns, shard: Shard) -> list[int]:

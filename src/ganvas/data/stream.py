@@ -272,7 +272,9 @@ class Streamed(Dataset):
             blocks = self._part.read(self._of(rows).astype(np.int64, copy=False))
             return [picture for block in blocks for picture in cast(list[Encoded], block)]
         except DAMAGE as error:
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            reason = (
+                getattr(error, "strerror", None) or str(error).partition("\n")[0].rstrip(":") or type(error).__name__
+            )
             raise DataError(
                 f"{self._shared.source.where} can no longer be read ({reason}): check its files."
             ) from error

@@ -25,11 +25,12 @@ def systems() -> Answer:
 
 
 def _known() -> str:
-    from ganvas.data import keys
+    from ganvas.data import keys, kinds
     from ganvas.data.named import SETS
 
     sets = {name: f"{one.originals}{f'; read as ?{one.keys}' * bool(one.keys)}" for name, one in SETS.items()}
-    lines = ["Keys:", "", *(f"    {name}: {help}" for name, help in keys().items()), ""]
+    lines = ["Kinds:", "", *(f"    {name}: {help}" for name, help in kinds().items()), ""]
+    lines += ["Keys:", "", *(f"    {name}: {help}" for name, help in keys().items()), ""]
     lines += [
         "Sets that have a name, once `ganvas fetch` has been asked for it, or as a folder with the originals:",
         "",
@@ -44,8 +45,8 @@ def data(
 ) -> Answer:
     """What a data spec finds, and a contact sheet of it.
 
-    SPEC = [KIND:]SOURCE[?key=value&...], such as photos/, 'photos/?size=64&flip=true', set.zip, arrays.npz, cifar10,
-    digits, photos or mixture:ring8.
+    SPEC = [KIND:]SOURCE[?key=value&...], such as photos/, 'photos/?size=64&flip=true', set.zip, arrays.npz,
+    'data/train-*.parquet?stream=true', hub:mnist, cifar10, digits, photos or mixture:ring8.
 
     Args:
         spec: The data.

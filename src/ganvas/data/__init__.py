@@ -10,6 +10,9 @@ arrays.py    .npz, .npy and folders of them        fetch.py     named sets from 
 named.py     the sets that have a name             cifar.py     CIFAR's binary files
 svhn.py      SVHN's digits                         matlab.py    MATLAB's files, streamed
 celeba.py    CelebA's aligned faces                lsun.py      LSUN's bedrooms, in LMDBs
+shards.py    numbered files, and their splits      parquet.py   Parquet's columns of pictures
+webdataset.py  tars of samples                     hub.py       sets of the Hub
+stream.py    what never enters the store, and its order
 """
 
 from __future__ import annotations
@@ -18,6 +21,6 @@ from ganvas.data.batches import Batches, Order
 from ganvas.data.contact import contact_sheet
 from ganvas.data.dataset import Dataset
 from ganvas.data.opening import open_data
-from ganvas.data.spec import Spec, keys, parse, slug
+from ganvas.data.spec import Spec, keys, kinds, parse, slug
 
-__all__ = ["Batches", "Dataset", "Order", "Spec", "contact_sheet", "keys", "open_data", "parse", "slug"]
+__all__ = ["Batches", "Dataset", "Order", "Spec", "contact_sheet", "keys", "kinds", "open_data", "parse", "slug"]

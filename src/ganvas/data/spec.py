@@ -129,6 +129,11 @@ KEYS = {
 PICTURE_KEYS = ("size", "crop", "resize", "flip", "channels", "max-bad", "strict", "stream")  # nothing about vectors
 
 
+def kinds() -> dict[str, str]:
+    """Every kind of data, and what its source is."""
+    return dict(KINDS)
+
+
 def keys() -> dict[str, str]:
     """Every key of a data spec, and what it does."""
     return {name: key.help for name, key in KEYS.items()}

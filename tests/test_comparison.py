@@ -12,7 +12,7 @@ from PIL import Image
 from ganvas import comparison
 from ganvas.cli import run as command
 from ganvas.comparison import compare
-from ganvas.errors import DataError, MissingWeights, UsageError
+from ganvas.errors import Damaged, DataError, MissingWeights, UsageError
 from trained import Trained
 
 Pixels = NDArray[np.uint8]
@@ -204,6 +204,20 @@ def test_missing_weights_leave_the_other_metrics(tmp_path: Path, capsys: pytest.
     with pytest.raises(MissingWeights, match=r"hand \(alexnet, squeezenet1_1\): run `ganvas fetch metrics`"):
         compare(one, one, device="cpu")
     assert capsys.readouterr().err == ""
+
+
+def test_damaged_weights_are_named_once_for_all_that_need_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GANVAS_WEIGHTS", str(tmp_path))
+    path = tmp_path / "pt_inception-2015-12-05-6726825d.pth"
+    path.write_bytes(b"PK, and no more of it")
+    one = folder(tmp_path / "one", a_png=noise(20, 30, 3), b_png=noise(20, 30, 3, seed=1))
+    assert list(compare(one, one, metrics=["fid", "mse", "kid", "precision"], device="cpu")) == ["mse"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"fid, kid, precision left out: {path} is truncated or another file: its SHA-256 is ")
+    with pytest.raises(Damaged, match=r"6726825d\.pth is truncated"):
+        compare(one, one, metrics=["fid", "kid"], device="cpu")
 
 
 def test_real_weights_tell_a_set_from_another_and_not_from_itself(

@@ -83,27 +83,23 @@ class Tools:
     def __init__(self, names: Sequence[str]) -> None:
         self._tools: dict[str, Metric | None] = {}  # the bound of the likelihood needs no tool
         lacking: dict[str, MissingWeights] = {}
-        failures: list[tuple[str, GanvasError]] = []
+        failures: dict[str, tuple[list[str], GanvasError]] = {}  # by what is said: one line for all that it befalls
         for name in names:
             try:
                 self._tools[name] = None if name == ELBO else metric(name)
             except MissingWeights as error:
                 lacking[name] = error
             except Damaged as error:
-                failures.append((name, error))
-        if len(lacking) > 1:
-            failures.append((", ".join(lacking), MissingWeights(_without_weights(list(lacking)))))
-        else:
-            failures.extend(lacking.items())
-        for name, failure in failures if self._tools else failures[1:]:
-            note(f"{name} left out: {failure}")
-        if failures and not self._tools:
-            raise failures[0][1]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Of those that can be had."""
-        return tuple(self._tools)
+                failures.setdefault(str(error), ([], error))[0].append(name)
+        if lacking:
+            first, *others = lacking
+            missing = MissingWeights(_without_weights(list(lacking))) if others else lacking[first]
+            failures[str(missing)] = list(lacking), missing
+        said = list(failures.values())
+        for left_out, failure in said if self._tools else said[1:]:
+            note(f"{', '.join(left_out)} left out: {failure}")
+        if said and not self._tools:
+            raise said[0][1]
 
     def of(self, kind: type[M]) -> list[M]:
         """Those of one kind."""

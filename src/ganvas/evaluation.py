@@ -101,6 +101,11 @@ class Tools:
         if said and not self._tools:
             raise said[0][1]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of those that can be had."""
+        return tuple(self._tools)
+
     def of(self, kind: type[M]) -> list[M]:
         """Those of one kind."""
         return [tool for tool in self._tools.values() if isinstance(tool, kind)]

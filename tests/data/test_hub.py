@@ -77,7 +77,7 @@ def test_of_several_configurations_one_is_named(tmp_path: Path) -> None:
 
 # ---- files elsewhere -------------------------------------------------------------------------------------------------
 def test_files_of_another_system_are_streamed_with_labels_that_come_along(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import datasets
     import fsspec
@@ -86,9 +86,8 @@ def test_files_of_another_system_are_streamed_with_labels_that_come_along(
     for name in FILES:
         far.pipe(f"/user/set@0123abcd/{name}", (folder / name).read_bytes())
     address = "memory://user/set@0123abcd/data"
-    builder = datasets.load_dataset_builder(
-        "parquet", data_files={split: f"{address}/{split}-*" for split in ("test", "train")}
-    )
+    files = {split: f"{address}/{split}-*" for split in ("test", "train")}
+    builder = datasets.load_dataset_builder("parquet", data_files=files, cache_dir=str(tmp_path))
     source = hub._files(builder, "user/set")
     assert source.listing == [(name, (folder / name).stat().st_size) for name in FILES]
     keys = "stream=true&size=6x5"

@@ -134,6 +134,7 @@ def test_rows_are_those_of_the_store(kind: str, keys: str, tmp_path: Path) -> No
             assert torch.equal(ours.tensors(rows)[field], values)
         assert np.array_equal(ours.pixels(rows), theirs.pixels(rows))
         assert [len(chunk["image"]) for chunk in ours.chunks(2, 3)] == [2, 1]
+        assert ours.pixels(rows[:0]).shape == theirs.pixels(rows[:0]).shape
         assert ours.found["classes"] == theirs.found["classes"]
     assert np.array_equal(contact_sheet(streamed), contact_sheet(stored))
     with pytest.raises(UsageError, match="has no split 'nope'"):

@@ -286,9 +286,9 @@ class Streamed(Dataset):
         preparation = self._shared.preparation
         width, height = preparation.size
         pixels = np.empty((len(pictures), height, width, preparation.channels), np.uint8)
-        starts = range(0, len(pictures), STRETCH)
-        stretches = [(pictures[start : start + STRETCH], pixels[start : start + STRETCH]) for start in starts]
-        good = np.concatenate(list(run(self._decode, *zip(*stretches, strict=True))))
+        stretches = [slice(start, start + STRETCH) for start in range(0, len(pictures), STRETCH)]
+        done = run(self._decode, [pictures[some] for some in stretches], [pixels[some] for some in stretches])
+        good = np.concatenate([np.empty(0, bool), *done])
         arrays: Arrays = {"image": pixels}
         if "label" in self.schema:
             arrays["label"] = self._labels(rows, pictures)

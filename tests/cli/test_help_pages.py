@@ -20,7 +20,7 @@ COMMANDS = _commands()
 SYSTEMS = games.systems()
 SURFACE = (
     *("systems", "data", "train", "info", "runs", "sample", "encode", "reconstruct", "interpolate", "traverse"),
-    *("evaluate", "compare", "calibrate", "report", "fetch"),
+    *("evaluate", "compare", "benchmark", "calibrate", "report", "fetch"),
 )
 
 
@@ -78,6 +78,8 @@ def test_flags_are_those_promised() -> None:
     assert set(flags(COMMANDS["traverse"])) >= {"--image", "--seed", "--dims"}
     assert set(flags(COMMANDS["evaluate"])) >= {"--data", "--metrics", "--count"}
     assert set(flags(COMMANDS["compare"])) >= {"A", "B", "--metrics", "--count"}
+    promised = "profile data models width steps seeds minutes workers dask"
+    assert flags(COMMANDS["benchmark"]) == ["NAME", "--out", *(f"--{name}" for name in promised.split())]
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -58,7 +59,7 @@ def address(local: distributed.LocalCluster) -> str:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests are impatient, and their processes find `chores`."""
     monkeypatch.setenv("PYTHONPATH", str(HERE))
-    for name, seconds in {"PULSE": 0.1, "CONNECT": 0.5, "SETTLE": 0.5, "ARRIVAL": 10}.items():
+    for name, seconds in {"PULSE": 0.1, "CONNECT": 0.4, "SETTLE": 0.5, "ARRIVAL": 10}.items():
         monkeypatch.setattr(cluster, name, seconds)
 
 
@@ -229,6 +230,12 @@ def test_an_address_where_nobody_answers(tmp_path: Path, address: str, reason: s
     said = refused(tmp_path, address)
     assert said.startswith(f"No Dask scheduler answers at {address!r} ({reason}")
     assert said.endswith("; start one with dask scheduler, or mend --dask.")
+
+
+def test_an_address_where_somebody_else_answers_or_nobody_in_time(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        said = refused(tmp_path, f"tcp://127.0.0.1:{silent.getsockname()[1]}")
+    assert "(it does not answer within " in said
 
 
 def test_a_cluster_without_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -100,13 +101,30 @@ def _connected(address: str) -> Iterator[Client]:
     except ImportError:
         raise UsageError("--dask needs the library distributed: pip install 'ganvas[cluster]'.") from None
     try:
-        client = distributed.Client(address or "-", timeout=CONNECT, set_as_default=False)
-    except (OSError, ValueError, TypeError) as error:  # nobody there; no address at all
+        with ThreadPoolExecutor(1) as own:  # this thread may have a loop that runs already, as in a notebook
+            own.submit(asyncio.run, _knock(address)).result()
+        client = distributed.Client(address, timeout=CONNECT, set_as_default=False)
+    except Exception as error:  # nobody there, or somebody else; no address at all; no certificates
+        reason = str(error) or type(error).__name__
         raise UsageError(
-            f"No Dask scheduler answers at {address!r} ({error}); start one with dask scheduler, or mend --dask."
+            f"No Dask scheduler answers at {address!r} ({reason}); start one with dask scheduler, or mend --dask."
         ) from error
     with closing(client):
         yield client
+
+
+async def _knock(address: str) -> None:
+    """Raises OSError when nobody answers. A client that found that out would be left half-made, and block others."""
+    from distributed import Security
+    from distributed.comm import connect
+
+    security = Security().get_connection_args("client")
+    try:
+        async with asyncio.timeout(2 * CONNECT):  # for the whole; connecting has its own
+            comm = await connect(address, timeout=CONNECT, **security)
+    except TimeoutError:
+        raise TimeoutError(f"it does not answer within {2 * CONNECT:.0f} s") from None
+    await comm.close()
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import torch
 from PIL import Image
 
 from ganvas.calibrate import calibrate_run
+from ganvas.comparison import compare
 from ganvas.data import open_data
 from ganvas.data import stream as room
 from ganvas.errors import RunError
@@ -113,3 +115,41 @@ def test_a_changed_source_is_said_and_the_run_goes_on(
     assert "has changed" not in capsys.readouterr().err  # it is the run's source now
     with pytest.raises(RunError, match="the data was"):
         train("autoencoder", **{**arguments, "data": str(folder)})
+
+
+def test_a_run_goes_on_with_files_that_were_copied_elsewhere(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = {**ARGUMENTS, "out": tmp_path / "run", "minutes": 1e-9}
+    train("autoencoder", data=f"{folder}?stream=true", **arguments)
+    there = Path(shutil.copytree(folder, tmp_path / "copy"))
+    with_times = train("autoencoder", data=f"{there}?stream=true", **{**arguments, "quiet": False})
+    assert "has changed since" not in capsys.readouterr().err
+    assert with_times.config.data == f"{folder}?stream=true"
+    os.utime(there / "train-000-of-003.parquet", ns=(0, 10**15))
+    train("autoencoder", data=f"{there}?stream=true", **{**arguments, "quiet": False})
+    assert "has changed since: the run goes on, but not to the same bits" in capsys.readouterr().err
+
+
+def test_statistics_of_a_streamed_set_are_of_what_its_files_hold_now(
+    tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GANVAS_WEIGHTS", str(shared / "weights"))
+
+    def write(first: int) -> None:  # of one size and at one time, whatever they hold
+        for i in range(8):
+            pixels = np.random.default_rng(first + i).integers(0, 256 - first, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / f"{i}.bmp")
+            os.utime(tmp_path / f"{i}.bmp", ns=(0, 0))
+
+    streamed, other = f"{tmp_path}?stream=true", "photos?limit=8&size=8"
+    values = []
+    for first in (0, 200):
+        write(first)
+        monkeypatch.setenv("GANVAS_CACHE", str(tmp_path / ".cache"))
+        found = compare(streamed, other, metrics=["fd-squeeze"], device="cpu")["fd-squeeze"].value
+        monkeypatch.setenv("GANVAS_CACHE", str(tmp_path / f".fresh-{first}"))
+        assert found == compare(streamed, other, metrics=["fd-squeeze"], device="cpu")["fd-squeeze"].value
+        values.append(found)
+    assert values[0] != values[1]
+    assert open_data(streamed).content is None

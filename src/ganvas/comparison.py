@@ -34,7 +34,7 @@ class _Side:
     shape: tuple[int, ...]
     count: int | None
     read: Callable[[Rows], Iterator[Tensor]]
-    fingerprint: str | None = None
+    content: str | None = None
     dataset: Dataset | None = None
 
 
@@ -92,7 +92,7 @@ def _images(spec: str, model: Run | None, device: str) -> _Side:
             yield dataset.tensors(rows[first : first + BATCH], device)["image"]
 
     name = f"{dataset.spec}, split {dataset.split}"
-    return _Side(name, dataset.schema["image"], len(dataset), read, dataset.fingerprint, dataset)
+    return _Side(name, dataset.schema["image"], len(dataset), read, dataset.content, dataset)
 
 
 def _samples(run: Run, seed: int, device: str) -> _Side:
@@ -114,8 +114,8 @@ def _sets(sides: Sequence[_Side], tools: Tools, sets: list[SetMetric[Any]], n: i
     for side in sides:
         count = side.count if side.count is not None else most
         rows = drawn(n or count, count, seed=seed)
-        known = side.fingerprint is not None
-        fingerprint = f"{side.fingerprint} {len(rows)} of {count} by {seed}" if known else None
+        known = side.content is not None
+        fingerprint = f"{side.content} {len(rows)} of {count} by {seed}" if known else None
         images.append(Images(side.name, side.read(rows), len(rows), fingerprint))
     return set_figures(tools, sets, *images)
 

@@ -247,7 +247,8 @@ def _samples(game: Game, dataset: Dataset, tools: Tools, sets: list[SetMetric[An
         for first in range(0, len(rows), BATCH):
             yield game.sample(min(BATCH, len(rows) - first), seed=seed, first=first)
 
-    real = Images("the reference", reference(), len(rows), f"{dataset.fingerprint} {chosen} by {seed}")
+    known = None if dataset.content is None else f"{dataset.content} {chosen} by {seed}"
+    real = Images("the reference", reference(), len(rows), known)
     figures = set_figures(tools, sets, real, Images("the samples", samples(), len(rows)))
     where: dict[str, Any] = {"data": dataset.spec, "split": dataset.split, "rows": chosen, "seed": seed}
     if getattr(game, "classes", 0):

@@ -139,9 +139,11 @@ def _folder(system: str, data: str, out: str | Path | None, new: bool) -> Path:
 
 
 def _same_data(before: RunConfig, dataset: Dataset) -> bool:
-    """Whether a spec that reads otherwise, a path in other words perhaps, gives the very rows that a run knows."""
+    """Whether a spec that reads otherwise, a path in other words perhaps, gives the very rows that a run knows; of a
+    streamed set, as far as names and sizes tell."""
     then, now = parse(before.data), parse(dataset.spec)
-    return (before.fingerprint, then.flip, then.split) == (dataset.fingerprint, now.flip, now.split)
+    knew, found = (fingerprint.partition(".")[0] for fingerprint in (before.fingerprint, dataset.fingerprint))
+    return (knew, then.flip, then.split) == (found, now.flip, now.split)
 
 
 def _check_best(name: str, system: games.System, game: Game, dataset: Dataset) -> None:

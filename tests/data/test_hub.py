@@ -89,7 +89,7 @@ def test_files_of_another_system_are_streamed_with_labels_that_come_along(
     files = {split: f"{address}/{split}-*" for split in ("test", "train")}
     builder = datasets.load_dataset_builder("parquet", data_files=files, cache_dir=str(tmp_path))
     source = hub._files(builder, "user/set")
-    assert source.listing == [(name, (folder / name).stat().st_size) for name in FILES]
+    assert [about[:2] for about in source.listing] == [(name, (folder / name).stat().st_size) for name in FILES]
     keys = "stream=true&size=6x5"
     data, near = streamed(source, parse(f"hub:user/set?{keys}")), open_data(f"hub:{folder}?{keys}")
     assert data.schema == near.schema

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
@@ -110,11 +111,13 @@ def layout_of(kind: str, root: Path) -> str:
     if kind == "webdataset":
         from test_webdataset import samples, shard
 
+        root.mkdir(exist_ok=True)
         shard(root / "train-000.tar", samples(pictures(9)))
         shard(root / "test-000.tar", samples(pictures(3, 9), 9))
         return f"{root}/*.tar"
     from test_archives import pack
 
+    root.mkdir(exist_ok=True)
     return str(pack(root / f"a.{kind}", {name: encoded(pixels) for name, pixels in files.items()}))
 
 
@@ -170,6 +173,16 @@ def test_the_fingerprint_is_of_the_listing(folder: Path, tmp_path: Path) -> None
     hub_folder(there, {"train-00009-of-00003.parquet": pictures(13)})
     different.append(fingerprint(there))
     assert len({before, *different}) == len(different) + 1
+
+
+def test_of_a_file_that_was_written_anew_the_second_part_of_the_fingerprint_changes(tmp_path: Path) -> None:
+    for kind in ("parquet", "webdataset", "folder", "zip", "tar"):
+        source = layout_of(kind, tmp_path / kind)
+        listed, _, times = open_data(f"{source}?stream=true").fingerprint.partition(".")
+        some = next(path for path in sorted((tmp_path / kind).rglob("*")) if path.is_file())
+        os.utime(some, ns=(0, 10**15))
+        now, _, later = open_data(f"{source}?stream=true").fingerprint.partition(".")
+        assert (now == listed, later == times) == (True, False), kind
 
 
 # ---- batches ---------------------------------------------------------------------------------------------------------

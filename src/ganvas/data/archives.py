@@ -51,7 +51,7 @@ def archive(path: Path) -> Source:
     kind = "zip" if path.name.lower().endswith(".zip") else "tar"
     scan = _scan_zip if kind == "zip" else _scan_tar
     whole = path.name.lower().endswith((".zip", ".tar"))  # a compressed tar has to be read from its beginning
-    listing = [(path.name, path.stat().st_size)] if whole else None
+    listing = [(path.name, *stamp(path)[1:])] if whole else None
     return Source(f"{kind} of pictures", [kind, stamp(path)], lambda: scan(path), where=str(path), listing=listing)
 
 

@@ -64,6 +64,11 @@ class Dataset:
         return self._store.fingerprint([f"{self.split}.{field}" for field in self._columns], self.schema.classes)
 
     @property
+    def content(self) -> str | None:
+        """What results of these rows may be kept under: the fingerprint, where it is of what the rows hold."""
+        return self.fingerprint
+
+    @property
     def found(self) -> dict[str, Any]:
         """What there is, as JSON: kind, layout, split, rows of each split, shapes of the fields, rows of each class,
         sizes and modes of the files, bad files and why."""

@@ -131,7 +131,7 @@ def folder(root: Path, found: Listing) -> Source:
         identity=["folder", str(root.resolve()), found.files],
         scan=lambda: scan_paths(str(root), names, read, found.ignored),
         where=str(root),
-        listing=[(name, size) for name, size, _ in found.files],
+        listing=found.files,
     )
 
 

@@ -135,6 +135,9 @@ def _files(builder: Any, name: str) -> Source:
 def _shard(path: str, root: str) -> Shard:
     """A file on this machine, or of any file system that has an address."""
     if "://" not in path:
-        return Shard(path, os.path.relpath(path, root), os.stat(path).st_size)
+        status = os.stat(path)
+        return Shard(path, os.path.relpath(path, root), status.st_size, status.st_mtime_ns)
     system, inside = library("fsspec.core", "hub:").url_to_fs(path)
-    return Shard(inside, re.sub(r"^.*@[^/]+/", "", inside), system.info(inside)["size"], system)
+    about = system.info(inside)
+    written = next((str(about[key]) for key in ("blob_id", "ETag", "mtime") if about.get(key)), None)
+    return Shard(inside, re.sub(r"^.*@[^/]+/", "", inside), about["size"], written, system)

@@ -39,7 +39,7 @@ def here(path: Path) -> Source | None:
             "there."
         )
     identity = ["lsun-bedroom", [stamp(file) for file in files.values()]]
-    listing = [(f"{file.parent.name}/{FILE}", file.stat().st_size) for file in files.values()]
+    listing = [(f"{file.parent.name}/{FILE}", *stamp(file)[1:]) for file in files.values()]
     return Source("LSUN bedroom, LMDBs", identity, lambda: _scan(files), where=str(path), listing=listing, keys=KEYS)
 
 

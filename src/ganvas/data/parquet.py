@@ -166,7 +166,7 @@ def parquet(shards: Sequence[Shard], identity: Any, where: str, splits: Splits |
         identity=["parquet", identity],
         scan=lambda: _scan(of_splits, where),
         where=where,
-        listing=[(shard.name, shard.size) for shard in shards],
+        listing=[(shard.name, shard.size, shard.written) for shard in shards],
     )
 
 

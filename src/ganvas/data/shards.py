@@ -24,12 +24,14 @@ MOST_FILES = 1_000_000
 class Shard:
     """A file: where to open it, its name within the source (with slashes), and its size in bytes.
 
-    system: the fsspec file system that opens it; None for a file of this machine.
+    written: when, in nanoseconds, or what a far file system tells its versions by. system: the fsspec file system that
+    opens it; None for a file of this machine.
     """
 
     path: str
     name: str
     size: int
+    written: int | str | None = None
     system: Any = None
 
     def opened(self) -> Any:
@@ -79,7 +81,8 @@ def local(paths: Iterable[str | Path], root: str | Path) -> list[Shard]:
     shards = []
     for path in paths:
         name = os.path.relpath(path, root).replace(os.sep, "/")
-        shards.append(Shard(str(path), name, os.stat(path).st_size))
+        status = os.stat(path)
+        shards.append(Shard(str(path), name, status.st_size, status.st_mtime_ns))
     return sorted(shards, key=lambda shard: shard.name)
 
 

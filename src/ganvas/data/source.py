@@ -66,8 +66,8 @@ class Source:
 
     layout: what it is, in a few words. identity: a JSON value that changes when the source does. scan: lists what there
     is; called only when a store has to be built. size: of the prepared pictures where none is asked for. mixture: the
-    name of the known density that the rows are drawn from. listing: name and size of every file, where the source can
-    be streamed; it is the same wherever it lies. keys: of a data spec, which hold where the user's says nothing else.
+    name of the known density that the rows are drawn from. listing: name, size and time of writing of every file,
+    where the source can be streamed. keys: of a data spec, which hold where the user's says nothing else.
     missing: a published split that is not there -> the sentence to say when it is asked for.
     """
 
@@ -77,7 +77,7 @@ class Source:
     size: tuple[int, int] | None = None
     mixture: str | None = None
     where: str = ""  # as messages name it
-    listing: Sequence[tuple[str, int]] | None = None
+    listing: Sequence[tuple[str, int, int | str | None]] | None = None
     keys: str = ""
     missing: Mapping[str, str] = field(default_factory=dict)
 

@@ -141,7 +141,7 @@ class _Shared:
     @cached_property
     def window(self) -> int:
         """How many rows are shuffled together: so many as are read in `WINDOW_BYTES`, by the mean."""
-        mean = sum(size for _, size in self.source.listing or ()) / max(1, self.bad.total)
+        mean = sum(size for _, size, _ in self.source.listing or ()) / max(1, self.bad.total)
         return int(np.clip(WINDOW_BYTES / max(1, mean), *WINDOW_ROWS))
 
     @cached_property
@@ -178,8 +178,8 @@ def streamed(source: Source, spec: Spec, *, natural: bool = False) -> Streamed:
 class Streamed(Dataset):
     """One split of a set whose rows are read from its files each time.
 
-    A picture that cannot be read gives its place to the next of its batch that can. ``fingerprint`` is of the files'
-    names, sizes and rows and of how they are prepared, not of what they hold.
+    A picture that cannot be read gives its place to the next of its batch that can. ``fingerprint`` is of the files,
+    not of what they hold: two parts with a point between, of which the second alone is of when they were written.
     """
 
     def __init__(self, spec: Spec, shared: _Shared) -> None:
@@ -197,11 +197,18 @@ class Streamed(Dataset):
 
     @cached_property
     def fingerprint(self) -> str:
-        """A digest of the listing (names, sizes, rows) and of what is made of it: the same wherever the files lie."""
+        """A digest of the listing (names, sizes, rows) and of what is made of it, the same wherever the files lie; and
+        one of the times at which they were written, which a copy may lose."""
         shared, spec = self._shared, self._spec
         rows = {name: len(part.names) for name, part in shared.scan.parts.items()}
         made = [self.split, spec.holdout, spec.limit, asdict(shared.preparation), self.schema.classes]
-        return digest(["stream", sorted(shared.source.listing or ()), rows, made])
+        files = sorted((name, size) for name, size, _ in shared.source.listing or ())
+        times = sorted((name, str(written)) for name, _, written in shared.source.listing or ())
+        return f"{digest(['stream', files, rows, made])}.{digest(times)}"
+
+    @property
+    def content(self) -> None:
+        """Nothing that a result may be kept under: what the files hold is not known."""
 
     def _found(self) -> dict[str, Any]:
         shared, labels = self._shared, self._part.labels

@@ -55,7 +55,7 @@ def webdataset(shards: Sequence[Shard], identity: Any, where: str) -> Source:
         identity=address,
         scan=lambda: _scan(shards, obtain(["index", address], lambda building: _index(shards, building)), where),
         where=where,
-        listing=None if compressed else [(shard.name, shard.size) for shard in shards],
+        listing=None if compressed else [(shard.name, shard.size, shard.written) for shard in shards],
     )
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import platform
 import subprocess
 import sys
 import time
-from pathlib import Path
-
-import torch
 
 import ganvas
+from ganvas import devices
 
 
 def ganvas_command(*words: str) -> str:
@@ -22,9 +19,4 @@ def ganvas_command(*words: str) -> str:
 
 def hardware() -> str:
     """A sentence on the processor, the versions and the day."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return (
-        f"Hardware: {names[0] if names else platform.processor()}, {torch.get_num_threads()} threads; torch "
-        f"{torch.__version__}; ganvas {ganvas.__version__}; {time.strftime('%Y-%m-%d')}."
-    )
+    return f"Hardware: {devices.hardware()}; ganvas {ganvas.__version__}; {time.strftime('%Y-%m-%d')}."

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import platform
 import re
+from pathlib import Path
 
 import torch
 
@@ -21,3 +23,16 @@ def device(name: str) -> str:
     if int(number or 0) >= there[kind]:
         raise UsageError(f"The device {name!r} is not there on this machine; use --device auto or cpu.")
     return name
+
+
+def hardware(device: str = "cpu") -> str:
+    """What a device is, in a clause: its processor, threads or accelerator, and the version of torch."""
+    if device.startswith("cuda"):
+        what = torch.cuda.get_device_name(device)
+    else:
+        info = Path("/proc/cpuinfo")
+        lines = info.read_text().splitlines() if info.exists() else []
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        threads = torch.get_num_threads()
+        what = f"{names[0] if names else platform.processor()}, {threads} thread{'s' if threads > 1 else ''}"
+    return f"{what}; torch {torch.__version__}"

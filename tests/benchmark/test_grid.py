@@ -116,11 +116,22 @@ def test_cells_that_fail_are_named_and_the_others_go_on(data: Path, tmp_path: Pa
 
 def test_spent_minutes_leave_a_table_of_what_was_reached(data: Path, tmp_path: Path) -> None:
     out, more = tmp_path / "table", ("--models", "vae,gan", "--steps", "100000")
-    first = json.loads(run(data, out, *more, "--minutes", "0.1", "--json").stdout)
-    reached = [c["steps"] for c in first["cells"]]
-    assert len(reached) == 2
-    assert all(0 < step < 100_000 for step in reached)
-    assert f"| {reached[0]:,} |" in (out / "table.md").read_text()
+    began = time.monotonic()
+    found = json.loads(run(data, out, *more, "--minutes", "0.25", "--json").stdout)
+    took = time.monotonic() - began
+    assert [c["model"] for c in found["cells"]] == ["vae", "gan"]
+    assert all(1 <= c["steps"] < 100_000 for c in found["cells"])
+    assert found["cells"][0]["seconds"]["training"] < 10  # half of the 15 s is the other's
+    assert 10 < took < 60
+    assert f"| {found['cells'][0]['steps']:,} |" in (out / "table.md").read_text()
+    assert "steps)" in found["orderings"]["cifar10"][0]["why"]
+
+
+def test_a_table_of_another_size_is_left_alone(data: Path, whole: Path) -> None:
+    before = (whole / "table.md").read_bytes()
+    with pytest.raises(RunError, match="holds a table of width 2 and 150 steps, not of 4 and 150"):
+        avae_table(whole, data={"cifar10": str(data)}, models=["vae"], width=4, steps=150)
+    assert (whole / "table.md").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -132,6 +143,7 @@ def test_spent_minutes_leave_a_table_of_what_was_reached(data: Path, tmp_path: P
         ({"seeds": 0}, "--seeds must be at least 1, not 0"),
         ({"workers": 0}, "--workers must be at least 1"),
         ({"minutes": 0.0}, "--minutes must be positive"),
+        ({"dask": "tcp://127.0.0.1:1", "workers": 2}, "--workers is for this machine"),
     ],
 )
 def test_mistakes_are_one_sentence_before_anything_is_written(
@@ -163,9 +175,9 @@ def test_one_process_at_a_time_works_on_a_table(data: Path, whole: Path) -> None
 def test_a_result_answers_only_the_cell_that_it_is_of(whole: Path) -> None:
     found = cells.read(whole / "cells" / "cifar10" / "vae-0")
     assert found is not None
-    same = msgspec.structs.replace(found.cell, folder="/elsewhere")
+    same = msgspec.structs.replace(found.cell, folder="/elsewhere", spec="/there")
     assert found.answers(same)
-    for change in ({"seed": 1}, {"width": 4}, {"fingerprint": "x"}, {"metrics": (*found.cell.metrics, "fid")}):
+    for change in ({"seed": 1}, {"width": 4}, {"fingerprints": ("x", "y")}, {"metrics": (*found.cell.metrics, "fid")}):
         assert not found.answers(msgspec.structs.replace(found.cell, **change))
 
 

@@ -18,7 +18,7 @@ from ganvas.errors import RunError
 
 
 def result(row: str, seed: int, step: int = 50, **values: float | None) -> Result:
-    cell = Cell(row=row, data="svhn", spec="svhn", test="test", fingerprint="f", seed=seed, width=2, steps=50,
+    cell = Cell(row=row, data="svhn", spec="svhn", test="test", fingerprints=("f", "g"), seed=seed, width=2, steps=50,
                 folder="/none", metrics=tuple(values))  # fmt: skip
     metrics = {
         name.replace("_", "-"): {
@@ -29,7 +29,13 @@ def result(row: str, seed: int, step: int = 50, **values: float | None) -> Resul
         }
         for name, value in values.items()
     }
-    return Result(cell=cell, step=step, seconds={"mse": 2.0 + 3 * seed} if "mse" in values else {}, metrics=metrics)
+    return Result(
+        cell=cell,
+        step=step,
+        seconds={"mse": 2.0 + 3 * seed} if "mse" in values else {},
+        metrics=metrics,
+        hardware="A thinking machine",
+    )
 
 
 def table(folder: Path, *results: Result, failed: str | None = None) -> Table:
@@ -46,7 +52,8 @@ def written(tmp_path: Path) -> Path:
     made = table(
         tmp_path,
         result("vae", 0, mse=0.2, fd_alex=30.0), result("vae", 1, mse=0.3, fd_alex=31.0),
-        result("vae", 2, 40, mse=0.7, fd_alex=32.0), result("gan", 0, fd_alex=None), failed="bigan",
+        result("vae", 2, 40, mse=0.7, fd_alex=32.0), result("gan", 0, fd_alex=None),
+        result("gan", 1, fd_alex=20.0), failed="bigan",
     )  # fmt: skip
     pages.write(made)
     return tmp_path
@@ -74,7 +81,8 @@ def test_json_knows_no_nan(written: Path) -> None:
     found = json.loads((written / "table.json").read_text(), parse_constant=lambda name: pytest.fail(name))
     assert found["means"]["svhn"]["gan"]["fd-alex"]["mean"] is None
     assert [o["holds"] for o in found["orderings"]["svhn"]] == [None, None, None, None]
-    assert found["seconds"] == pages.seconds(written) == 61.0
+    assert found["seconds"] == 61.0
+    assert pages.before(written) == found
 
 
 def test_failed_cells_and_the_command_are_on_the_page(written: Path) -> None:
@@ -85,6 +93,9 @@ def test_failed_cells_and_the_command_are_on_the_page(written: Path) -> None:
     assert "ganvas benchmark avae-table --out &#39;a b&#39;" in html
     assert "1:01" in markdown
     assert "(published)" in html
+    assert "A thinking machine" in markdown
+    assert "| GAN |  | nan ± nan | 50, 2 of 3 seeds |" in markdown
+    assert "L_Z^a is read as" in html
     assert "http" not in html  # one page, no outside links
 
 
@@ -96,5 +107,5 @@ def test_recipes_are_told_once_with_every_way_that_cells_differ_in(written: Path
 def test_what_is_not_ours_is_refused(tmp_path: Path) -> None:
     (tmp_path / "table.json").write_text('{"rows": []}')
     with pytest.raises(RunError, match="is no table of ours"):
-        pages.seconds(tmp_path)
-    assert pages.seconds(tmp_path / "none") == 0.0
+        pages.before(tmp_path)
+    assert pages.before(tmp_path / "none") is None

@@ -18,7 +18,7 @@ import numpy as np
 
 from ganvas.benchmark.table import ROWS, leaves
 from ganvas.console import note
-from ganvas.errors import GanvasError
+from ganvas.errors import DataError, GanvasError, UsageError
 from ganvas.files import atomic, writing
 
 RESULT, PICTURES = "cell.json", "cell.npz"
@@ -34,8 +34,8 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     """The data spec that it is read by."""
     test: str
     """The split that reconstructions are scored on."""
-    fingerprint: str
-    """Of the training split."""
+    fingerprints: tuple[str, str]
+    """Of the training split, and of that one."""
     seed: int
     width: int
     steps: int
@@ -57,10 +57,13 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     seconds: dict[str, float]
     """Of its training, by the run's own count, of the whole of it, and of each metric."""
     metrics: dict[str, dict[str, Any]]
+    hardware: str
+    """What it ran on."""
 
     def answers(self, cell: Cell) -> bool:
-        """Whether it is all that a cell asks for, or at some step on the way to it."""
-        theirs, ours = ({**msgspec.structs.asdict(c), "metrics": (), "folder": ""} for c in (self.cell, cell))
+        """Whether it is all that a cell asks for, or at some step on the way to it, wherever folder and data lie."""
+        moved = {"metrics": (), "folder": "", "spec": ""}
+        theirs, ours = ({**msgspec.structs.asdict(c), **moved} for c in (self.cell, cell))
         return theirs == ours and set(cell.metrics) <= set(self.cell.metrics)
 
 
@@ -72,30 +75,36 @@ def read(folder: str | Path) -> Result | None:
         return None
 
 
-def work(cell: Cell, minutes: float | None) -> Result:
-    """Trains for at most so many minutes and scores what is there. Raises GanvasError."""
+def work(cell: Cell, minutes: float | None) -> Result | None:
+    """Trains for at most so many minutes and scores what is there, if there is something. Raises GanvasError."""
     from ganvas.benchmark.scoring import score
     from ganvas.data import open_data
-    from ganvas.devices import device
+    from ganvas.devices import device, hardware
     from ganvas.run import Run
     from ganvas.training import train
 
     began, folder = time.monotonic(), Path(cell.folder)
     before = read(folder)
-    if minutes is None or minutes > 0 or not Run.exists(folder):
+    train_split = open_data(cell.spec)
+    test_split = train_split.part(cell.test)
+    if (train_split.fingerprint, test_split.fingerprint) != cell.fingerprints:
+        raise DataError(f"{cell.spec} holds other images here than where the table was asked for: use one copy of it.")
+    if minutes is None or minutes > 0:
         run = train(
             ROWS[cell.row][0], data=cell.spec, preset="avae-table", out=folder, seed=cell.seed, steps=cell.steps,
-            minutes=None if minutes is None else max(minutes, 0.001), keep=1, precision="fp32",
+            minutes=minutes, keep=1, precision="fp32",
             **leaves(cell.row, cell.data, cell.width),
         )  # fmt: skip
-    else:
+    elif Run.exists(folder):
         run = Run.open(folder)
-    game, checkpoint = run.loaded(raw=True, device=device("auto"))
+    else:
+        return None  # it has not begun, and there is no time to
+    where = device("auto")
+    game, checkpoint = run.loaded(raw=True, device=where)
     if before is not None and before.answers(cell) and before.step == checkpoint.step:
         return before
     trained = time.monotonic() - began + (before.seconds["training, whole"] if before else 0.0)
-    train_split = open_data(cell.spec)
-    found = score(game, train_split, train_split.part(cell.test), cell.metrics, seed=cell.seed)
+    found = score(game, train_split, test_split, cell.metrics, data=cell.data, seed=cell.seed)
     result = Result(
         cell=cell,
         step=checkpoint.step,
@@ -105,6 +114,7 @@ def work(cell: Cell, minutes: float | None) -> Result:
             **found.seconds,
         },
         metrics={name: figure.to_json() for name, figure in found.figures.items()},
+        hardware=hardware(where),
     )
     with writing(folder):
         pictures = {"samples": found.samples}
@@ -117,14 +127,18 @@ def work(cell: Cell, minutes: float | None) -> Result:
     return result
 
 
+def share(cell: Cell, deadline: float, rounds: int) -> float:
+    """Minutes that a cell may train: its part of the time until ``deadline`` (seconds since 1970), which so many rounds
+    of cells share, less what scoring took the slowest cell so far on the same data."""
+    others = (read(folder) for folder in Path(cell.folder).parent.glob("*"))
+    scoring = [sum(s for name, s in r.seconds.items() if name in r.metrics) for r in others if r is not None]
+    return ((deadline - time.time()) / rounds - max(scoring, default=0.0)) / 60
+
+
 def main() -> None:
-    """``CELL [DEADLINE WAVES]``: the moment, in seconds since 1970, at which all training must be done, and how many
-    cells, this one included, must share the time that is left until then."""
+    """``CELL [DEADLINE ROUNDS]``: see `share`."""
     cell = msgspec.json.decode(sys.argv[1], type=Cell)
-    minutes = None
-    if len(sys.argv) > 2:
-        deadline, waves = float(sys.argv[2]), int(sys.argv[3])
-        minutes = (deadline - time.time()) / waves / 60
+    minutes = share(cell, float(sys.argv[2]), int(sys.argv[3])) if len(sys.argv) > 2 else None
     try:
         work(cell, minutes)
     except GanvasError as error:
@@ -132,7 +146,11 @@ def main() -> None:
         sys.exit(error.exit_code)
     except Exception as error:
         traceback.print_exc()  # into its log
-        note(f"ganvas: a bug of ours: {type(error).__name__}: {error}")
+        sentence = " ".join(str(error).split())
+        if type(error).__name__ == "OutOfMemoryError":
+            note(f"ganvas: The accelerator's memory is full: use fewer --workers ({sentence}).")
+            sys.exit(UsageError.exit_code)
+        note(f"ganvas: a bug of ours: {type(error).__name__}: {sentence}")
         sys.exit(1)
 
 

@@ -16,7 +16,7 @@ import signal
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -43,7 +43,7 @@ PULSE = 0.25  # seconds between looks at the cluster
 TERMINATED = (128 + signal.SIGTERM, -signal.SIGTERM)  # how a job ends for somebody who takes its machine away
 
 
-def dask(jobs: Sequence[Job], *, address: str, folder: Path) -> Iterator[Outcome]:
+def dask(jobs: Sequence[Job], *, address: str, folder: Path) -> Generator[Outcome, None, None]:
     """Runs jobs on the Dask cluster whose scheduler is at ``address``; yields how each ended, as they end.
 
     folder: on storage that all workers share, where jobs write; there already, or made. Whatever is in a job's
@@ -83,7 +83,8 @@ def dask(jobs: Sequence[Job], *, address: str, folder: Path) -> Iterator[Outcome
                             ended.append(outcome)
                     for worker in present:
                         if waiting and worker not in under_way:
-                            under_way[worker] = _Task.begun(client, waiting.popleft(), worker)
+                            left = len(waiting) + len(under_way)
+                            under_way[worker] = _Task.begun(client, waiting.popleft(), worker, left, len(present))
                     yield from ended
                     if not ended:
                         time.sleep(PULSE)
@@ -246,9 +247,10 @@ class _Task:
     began: float  # on the monotonic clock
 
     @classmethod
-    def begun(cls, client: Client, job: Job, worker: str) -> _Task:
+    def begun(cls, client: Client, job: Job, worker: str, left: int, at_once: int) -> _Task:
+        """Gives a job to a worker, when so many are left, with those under way, and so many workers there."""
         key = f"{job.name}-{uuid.uuid4().hex}"
-        there = replace(job, log=job.log.absolute())
+        there = replace(job.starting(left, at_once), log=job.log.absolute())
         future = client.submit(attempt, there, key, key=key, workers=[worker], allow_other_workers=False, pure=False)
         return cls(job, worker, future, time.monotonic())
 

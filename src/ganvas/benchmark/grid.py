@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,12 +22,14 @@ from ganvas.benchmark.table import DATA, METRICS, PROFILES, ROWS, SEVEN
 from ganvas.benchmark.workers import local
 from ganvas.console import clock, note
 from ganvas.data import Dataset, named, open_data, parse
+from ganvas.data.opening import EMBEDDED
 from ganvas.errors import DataError, GanvasError, RunError, UsageError, nearest
 from ganvas.evaluation import Tools
 from ganvas.files import writing
 from ganvas.run import Run
 
 PULSE = 30.0  # seconds between lines on how far the cells are
+SETTLE = 10.0  # seconds for shared storage to show what another machine wrote
 
 
 def avae_table(
@@ -50,9 +50,9 @@ def avae_table(
 
     profile: ``cpu`` or ``paper``, which give width, steps, seeds and data sets where they are not named. data: names of
     sets, each with the data spec of where it lies (None: by its name). models: rows (default: the seven published).
-    seeds: how many, from 0. minutes: for all training of this call, shared out among the cells that are left; what they
-    reach is scored, and the same call goes on. workers: cells at a time on this machine; dask: or on the cluster at
-    that address. command: how it was called, for the pages.
+    seeds: how many, from 0. minutes: for the whole call, shared out among the cells that are left, less what scoring
+    took so far; what they reach is scored, and the same call goes on. workers: cells at a time on this machine; dask:
+    or on the cluster at that address. command: how it was called, for the pages.
 
     Raises UsageError and DataError before any cell starts; a cell that fails is told, and the others go on.
     """
@@ -66,13 +66,15 @@ def avae_table(
     for flag, value in (("width", width), ("steps", steps), ("seeds", seeds), ("workers", workers)):
         if value < 1:
             raise UsageError(f"--{flag} must be at least 1, not {value}.")
+    if dask is not None and workers != 1:
+        raise UsageError(
+            "--workers is for this machine; on a cluster every worker has a cell at a time: leave it away."
+        )
     if minutes is not None and not minutes > 0:
         raise UsageError(f"--minutes must be positive, not {minutes}.")
     rows = _chosen(models, SEVEN, ROWS, "model")
     sets = _chosen(None if data is None else list(data), size.data, DATA, "data set")
     folder = Path(out)
-    with writing(folder, "choose another --out"):
-        folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         splits = {name: _splits(name, (data or {}).get(name)) for name in sets}
         metrics = Tools(METRICS).names
@@ -82,24 +84,31 @@ def avae_table(
             for seed in range(seeds)
             for row in rows
         ]
-        before = pages.seconds(folder)
+        before = _before(folder, width, steps)
         failures: dict[str, Outcome] = {}
 
         def table() -> Table:
-            found = [r for cell in grid if (r := cells.read(cell.folder)) is not None and r.answers(cell)]
+            read = [(cell, cells.read(cell.folder)) for cell in grid]
+            found = [msgspec.structs.replace(r, cell=cell) for cell, r in read if r is not None and r.answers(cell)]
             return Table(
                 folder, command, width, steps, seeds, tuple(rows), tuple(sets), metrics, tuple(found), dict(failures),
                 before + time.monotonic() - began, {name: test for name, (_, test) in splits.items()},
             )  # fmt: skip
 
-        pages.write(table())
-        for cell, outcome in _run(grid, minutes, workers, dask, folder):
-            if outcome.code:
-                failures[cell.name] = outcome
-                note(f"{cell.name} failed: {outcome.message}")
-            else:
-                note(_line(cell, outcome))
-            pages.write(table())
+        try:
+            with closing(_run(grid, minutes, workers, dask, folder)) as outcomes:
+                for cell, outcome in outcomes:
+                    if outcome.code:
+                        failures[cell.name] = outcome
+                        note(f"{cell.name} failed: {outcome.message}")
+                    else:
+                        note(_line(cell, outcome))
+                    with _kept_going():
+                        pages.write(table())
+        except BaseException:  # a signal, say: what is there is written, with the time that it took
+            with _kept_going():
+                pages.write(table())
+            raise
         done = table()
         pages.write(done)
     return done
@@ -118,14 +127,39 @@ def _locked(folder: Path) -> Iterator[None]:
     """Holds the benchmark's folder for this process."""
     from filelock import FileLock, Timeout
 
-    try:
-        lock = FileLock(folder / ".lock", timeout=0).acquire()
-    except Timeout:
-        raise RunError(
-            f"Another process is at work on the benchmark in {folder}; wait for it, stop it, or choose another --out."
-        ) from None
+    with writing(folder, "choose another --out"):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = FileLock(folder / ".lock", timeout=0).acquire()
+        except Timeout:
+            raise RunError(
+                f"Another process is at work on the benchmark in {folder}; wait for it, stop it, or choose another "
+                "--out."
+            ) from None
     with lock:
         yield
+
+
+@contextmanager
+def _kept_going() -> Iterator[None]:
+    """Says what a page could not be written for, and goes on: the cells are what matters, and pages come again."""
+    try:
+        yield
+    except RunError as error:
+        note(f"note: {error}")
+
+
+def _before(folder: Path, width: int, steps: int) -> float:
+    """Seconds that the calls before this one took. Raises RunError for a table of another size, and for no table."""
+    found = pages.before(folder)
+    if found is None:
+        return 0.0
+    if (found["width"], found["steps"]) != (width, steps):
+        raise RunError(
+            f"{folder} holds a table of width {found['width']} and {found['steps']:,} steps, not of {width} and "
+            f"{steps:,}: use the same size, or choose another --out."
+        )
+    return float(found["seconds"])
 
 
 def _splits(name: str, where: str | None) -> tuple[Dataset, Dataset]:
@@ -145,21 +179,22 @@ def _splits(name: str, where: str | None) -> tuple[Dataset, Dataset]:
 def _placed(spec: str) -> str:
     """A data spec that reads the same from every folder."""
     asked = parse(spec)
-    source = Path(asked.source).expanduser()
-    return str(replace(asked, source=str(source.absolute()))) if source.exists() else spec
+    if asked.kind not in (None, "images") or asked.source in (*EMBEDDED, *named.SETS):
+        return spec
+    return str(replace(asked, source=str(Path(asked.source).expanduser().absolute())))
 
 
 def _cell(folder: Path, row: str, name: str, train: Dataset, test: Dataset, seed: int, width: int, steps: int,
           metrics: tuple[str, ...]) -> Cell:  # fmt: skip
     run = folder / "cells" / name / f"{row}-{seed}"
     return Cell(
-        row=row, data=name, spec=_placed(train.spec), test=test.split, fingerprint=train.fingerprint, seed=seed,
-        width=width, steps=steps, folder=str(run.absolute()), metrics=metrics,
+        row=row, data=name, spec=_placed(train.spec), test=test.split, seed=seed, width=width,
+        fingerprints=(train.fingerprint, test.fingerprint), steps=steps, folder=str(run.absolute()), metrics=metrics,
     )  # fmt: skip
 
 
 def _run(grid: Sequence[Cell], minutes: float | None, workers: int, dask: str | None,
-         folder: Path) -> Iterator[tuple[Cell, Outcome]]:  # fmt: skip
+         folder: Path) -> Generator[tuple[Cell, Outcome], None, None]:  # fmt: skip
     """Runs the cells that are not finished; yields each with how it ended."""
     left = [
         cell
@@ -170,23 +205,31 @@ def _run(grid: Sequence[Cell], minutes: float | None, workers: int, dask: str | 
     if not left:
         return
     deadline = None if minutes is None else time.time() + 60 * minutes
-    jobs = {}
-    for i, cell in enumerate(left):
-        words = [msgspec.json.encode(cell).decode()]
-        if deadline is not None:  # a cell may take its part of the time that is left when it starts
-            words += [str(deadline), str(math.ceil((len(left) - i) / (workers if dask is None else len(left))))]
+    by_name = {cell.name: cell for cell in left}
+    jobs = []
+    for cell in left:
+        words = [msgspec.json.encode(cell).decode(), *([] if deadline is None else [str(deadline)])]
         log = folder / "logs" / f"{cell.data}-{cell.row}-{cell.seed}.log"
-        jobs[cell.name] = Job(cell.name, cells.__name__, tuple(words), log.absolute())
-    named_cells = {cell.name: cell for cell in left}
+        jobs.append(Job(cell.name, cells.__name__, tuple(words), log.absolute(), timed=deadline is not None))
     if dask is None:
-        outcomes = local(list(jobs.values()), workers=workers)
+        outcomes = local(jobs, workers=workers)
     else:
         from ganvas.benchmark.cluster import dask as clustered
 
-        outcomes = clustered(list(jobs.values()), address=dask, folder=folder.absolute())
-    with _pulse(left), closing(outcomes):  # type: ignore[type-var]
+        outcomes = clustered(jobs, address=dask, folder=folder.absolute())
+    with _pulse(left), closing(outcomes):
         for outcome in outcomes:
-            yield named_cells[outcome.job.name], outcome
+            cell = by_name[outcome.job.name]
+            if dask is not None and not outcome.code:
+                _arrived(cell)
+            yield cell, outcome
+
+
+def _arrived(cell: Cell) -> None:
+    """Waits a while for shared storage to show what another machine wrote."""
+    end = time.monotonic() + SETTLE
+    while cells.read(cell.folder) is None and time.monotonic() < end:
+        time.sleep(0.1)
 
 
 @contextmanager
@@ -224,7 +267,7 @@ def _step(cell: Cell) -> int:
 def _line(cell: Cell, outcome: Outcome) -> str:
     result = cells.read(cell.folder)
     if result is None:
-        return f"{cell.name}: {os.fspath(outcome.job.log)} has what it said"
+        return f"{cell.name}: no time was left to begin it"
     figures = "  ".join(f"{name} {figure['value']:.4g}" for name, figure in result.metrics.items() if figure["value"])
     at = "" if result.step == cell.steps else f" at step {result.step:,} of {cell.steps:,}"
     return f"{cell.name}{at}: {figures}  ({clock(outcome.seconds)})"

@@ -6,11 +6,12 @@ job as a process of its own, as `ganvas.benchmark.child` says.
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,12 @@ class Job:
     module: str
     arguments: tuple[str, ...]
     log: Path  # what it says on stdout and stderr is added here; a job's own, for it also names the job's lock
+    timed: bool = False  # whether it is told, as its last word, how many rounds of jobs are left, with its own
+
+    def starting(self, left: int, at_once: int) -> Job:
+        """The job as it starts, when ``left`` jobs, itself among them, are to be run, so many at once."""
+        rounds = math.ceil(left / max(1, at_once))
+        return replace(self, arguments=(*self.arguments, str(rounds))) if self.timed else self
 
 
 @dataclass(frozen=True)

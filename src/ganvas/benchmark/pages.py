@@ -16,8 +16,9 @@ import numpy as np
 from ganvas.benchmark.cell import PICTURES
 from ganvas.benchmark.result import Table
 from ganvas.benchmark.scoring import originals
-from ganvas.benchmark.table import TITLES, Verdict, published, verdicts
+from ganvas.benchmark.table import ALIKE, CLOSE, FAR, NOTES, TITLES, Verdict, published
 from ganvas.console import clock
+from ganvas.data import named
 from ganvas.errors import RunError
 from ganvas.files import atomic, writing
 from ganvas.ops.sheet import save_image, strips
@@ -44,15 +45,18 @@ def write(table: Table) -> None:
         _put(table.folder / "table.html", _html(table, list(sheets)))
 
 
-def seconds(folder: Path) -> float:
-    """What the calls before this one took, by the table in a folder; 0 where there is none."""
+def before(folder: Path) -> dict[str, Any] | None:
+    """The ``table.json`` in a folder, None where there is none. Raises RunError for one that is not ours."""
+    path = folder / "table.json"
     try:
-        found = msgspec.json.decode((folder / "table.json").read_bytes())
-        return float(found["seconds"])
+        found = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        if not all(isinstance(found[name], int | float) for name in ("seconds", "width", "steps")):
+            raise ValueError("no seconds, width and steps")
+        return found
     except FileNotFoundError:
-        return 0.0
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{folder / 'table.json'} is no table of ours: {error}; choose another --out.") from None
+        return None
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"{path} is no table of ours ({error}): choose another --out.") from None
 
 
 def _put(path: Path, text: str) -> None:
@@ -76,9 +80,14 @@ def _published(row: str, data: str, metric: str) -> str:
 
 
 def steps_of(table: Table, row: str, data: str) -> str:
-    steps = sorted({r.step for r in table.results if (r.cell.row, r.cell.data) == (row, data)})
-    failed = [name for name in table.failures if name.startswith(f"{row} on {data},")]
-    return ", ".join([*(f"{step:,}" for step in steps), *["failed"] * bool(failed)])
+    """How far a row's runs are, how many of its seeds there are where that is not all, and whether any failed."""
+    found = [r.step for r in table.results if (r.cell.row, r.cell.data) == (row, data)]
+    said = [f"{step:,}" for step in sorted(set(found))]
+    if found and len(found) < table.seeds:
+        said.append(f"{len(found)} of {table.seeds} seeds")
+    if any(name.startswith(f"{row} on {data},") for name in table.failures):
+        said.append("failed")
+    return ", ".join(said)
 
 
 def _grid(table: Table, data: str) -> tuple[list[str], list[list[str]]]:
@@ -127,9 +136,27 @@ def _size(table: Table) -> str:
     return f"Width {table.width}, {table.steps:,} steps of 64 images, {runs}."
 
 
+def _notes(table: Table) -> list[str]:
+    """What a reader must know besides the recipes."""
+    differs = [f"{data}: {named.SETS[data].differs}." for data in table.data if named.SETS[data].differs]
+    warnings = {
+        f"Warning, {name} of {r.cell.name}: {figure['recipe']['warning']}."
+        for r in table.results
+        for name, figure in r.metrics.items()
+        if "warning" in figure["recipe"]
+    }
+    ran = [f"Ran on {'; '.join(table.hardware())}."] if table.results else []
+    return [*NOTES, *differs, *sorted(warnings), *ran, f"Wall time of all calls so far: {clock(table.seconds)}."]
+
+
 PUBLISHED_NOTE = (
     "Columns marked (published) are those of Plumerault et al. 2020 (arXiv:2012.11551): width 128, 50,000 steps, five "
-    "runs; their FID is in features of a classifier of TF-Hub, and equals no other FID to the decimal."
+    "runs."
+)
+CLAIMS_NOTE = (
+    f"The claims are the published table's; what counts as close ({CLOSE:g}x), far ({FAR:g}) and nearly the same "
+    f"({ALIKE:.0%}) is our reading, chosen so that the published numbers meet every claim on every set, and applied to "
+    "fd-alex where FID was not measured."
 )
 
 
@@ -141,13 +168,13 @@ def _markdown(table: Table, sheets: list[str]) -> str:
         lines += [f"## {data}", "", f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
         lines += [f"| {' | '.join(line)} |" for line in body]
         lines += ["", "| what the published table says | here | by |", "|---|---|---|"]
-        lines += [f"| {v.claim} | {said(v)} | {v.why} |" for v in verdicts(table.means(data), data)]
+        lines += [f"| {v.claim} | {said(v)} | {v.why} |" for v in table.verdicts(data)]
         lines += [""]
         lines += [f"![{name.rpartition('.')[0]}]({name})" for name in sheets if name.startswith(f"{data}-")]
         lines += [""]
     lines += ["## How it was measured", ""]
     lines += [f"- **{name}**: {recipe}" for name, recipe in _recipes(table).items()]
-    lines += ["", f"Wall time of all calls so far: {clock(table.seconds)}."]
+    lines += ["", "## Notes", "", *(f"- {line}" for line in [CLAIMS_NOTE, *_notes(table)])]
     if table.command:
         lines += ["", "```sh", table.command, "```"]
     if table.failures:
@@ -181,7 +208,7 @@ def _html(table: Table, sheets: list[str]) -> str:
         {
             "name": data,
             "grid": _grid(table, data),
-            "verdicts": [(v, said(v)) for v in verdicts(table.means(data), data)],
+            "verdicts": [(v, said(v)) for v in table.verdicts(data)],
             "sheets": [
                 (name, base64.b64encode((table.folder / name).read_bytes()).decode())
                 for name in sheets
@@ -197,7 +224,7 @@ def _html(table: Table, sheets: list[str]) -> str:
         recipes=_recipes(table),
         failures=_failures(table),
         command=table.command,
-        wall=clock(table.seconds),
+        notes=[CLAIMS_NOTE, *_notes(table)],
     )
 
 

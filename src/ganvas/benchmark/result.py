@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
+
+import numpy as np
 
 from ganvas.benchmark.cell import Result
 from ganvas.benchmark.jobs import Outcome
-from ganvas.benchmark.table import verdicts
+from ganvas.benchmark.table import Verdict, verdicts
 from ganvas.data import Dataset
 
 
@@ -49,32 +51,46 @@ class Table:
         values = [math.nan if value is None else value for value in values]
         if not values:
             return None
-        std = stdev(values) if len(values) > 1 else None
-        return Mean(fmean(values), std, len(values), tuple(r.step for r in having))
+        std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        return Mean(float(np.mean(values)), std, len(values), tuple(r.step for r in having))
 
     def means(self, data: str) -> dict[str, dict[str, float]]:
         """row -> metric -> mean, on one data set."""
         found = {row: {m: self.mean(row, data, m) for m in self.metrics} for row in self.rows}
         return {
-            row: {m: mean.mean for m, mean in figures.items() if mean is not None} for row, figures in found.items()
+            row: {m: mean.mean for m, mean in figures.items() if mean is not None and math.isfinite(mean.mean)}
+            for row, figures in found.items()
         }
+
+    def verdicts(self, data: str) -> list[Verdict]:
+        """The table's claims on one data set, judged by the finite means; says so where runs are not at their end."""
+        steps = [r.step for r in self.results if r.cell.data == data]
+        short = min(steps, default=self.steps)
+        found = verdicts(self.means(data), data)
+        if short == self.steps:
+            return found
+        return [replace(v, why=f"{v.why} (runs at {short:,} to {max(steps):,} of {self.steps:,} steps)") for v in found]
+
+    def hardware(self) -> list[str]:
+        """What the cells ran on, each once."""
+        return list(dict.fromkeys(r.hardware for r in self.results))
 
     def to_json(self) -> dict[str, Any]:
         """Cells as the command prints them, and means, and verdicts."""
         return {
             "benchmark": "avae-table",
-            "folder": str(self.folder),
             "command_line": self.command,
             "width": self.width,
             "steps": self.steps,
             "seeds": self.seeds,
             "seconds": round(self.seconds, 1),
+            "hardware": self.hardware(),
             "cells": [
                 {
                     "model": r.cell.row,
                     "data": r.cell.data,
                     "seed": r.cell.seed,
-                    "run": r.cell.folder,
+                    "run": os.path.relpath(r.cell.folder, self.folder),
                     "steps": r.step,
                     "seconds": r.seconds,
                     "metrics": r.metrics,
@@ -89,7 +105,5 @@ class Table:
                 }
                 for data in self.data
             },
-            "orderings": {
-                data: [asdict(verdict) for verdict in verdicts(self.means(data), data)] for data in self.data
-            },
+            "orderings": {data: [asdict(verdict) for verdict in self.verdicts(data)] for data in self.data},
         }

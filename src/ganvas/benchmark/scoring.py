@@ -110,7 +110,7 @@ def score(game: Game, train: Dataset, test: Dataset, names: Sequence[str], *, da
         samples = to_uint8(game.sample(BATCH, seed=seed))[:SHOWN]
         reconstructions = None
         if able:
-            x = _shuffled(test, device)(0)["image"]
+            (x,) = (batch["image"] for batch in _shuffled(test, device).first(1))
             reconstructions = to_uint8(reconstruct(game, x, seed=seed, first=0))[:SHOWN]
     norms = f"statistics of each batch of {BATCH}"
     figures = {name: told(f, **{"batch norm": norms}, data=data, seed=seed) for name, f in figures.items()}
@@ -137,10 +137,11 @@ def _pairs(
     device: torch.device,
 ) -> dict[str, Figure]:
     """One pass over the test split; a metric's seconds hold its part of the reconstructing."""
-    count, batches = len(test) // BATCH, _shuffled(test, device)
+    count = len(test) // BATCH
+    batches = _shuffled(test, device).first(count)
     for i in range(count):
         began = time.monotonic()
-        x = batches(i)["image"]
+        x = next(batches)["image"]
         y = reconstruct(game, x, seed=seed, first=i * BATCH)
         common = (time.monotonic() - began) / len(tools)
         for tool in tools:
@@ -162,7 +163,7 @@ def _sets(game: Game, train: Dataset, tool: SetMetric, seed: int, device: torch.
         for i in range(count):
             yield game.sample(BATCH, seed=seed, first=i * BATCH)
 
-    images = (batches(i)["image"] for i in range(count))
+    images = (batch["image"] for batch in batches.first(count))
     real = gather([tool], images, fingerprint=None if train.content is None else f"{train.content} {chosen}")
     fake = gather([tool], samples())
     return told(tool.distance(real[tool.name], fake[tool.name]), split=train.split, rows=chosen)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
-from queue import SimpleQueue
+from collections.abc import Generator, Sequence
+from queue import Empty, SimpleQueue
 
-from ganvas.benchmark.child import run
+from ganvas.benchmark.child import PULSE, run
 from ganvas.benchmark.jobs import Job, Outcome, Stop
 from ganvas.errors import UsageError
 
 
-def local(jobs: Sequence[Job], *, workers: int) -> Iterator[Outcome]:
+def local(jobs: Sequence[Job], *, workers: int) -> Generator[Outcome, None, None]:
     """Runs jobs, ``workers`` at a time and in their order; yields how each ended, as they end.
 
     A job that fails leaves the others as they are. With several at a time each has its share of the cores, and no more
@@ -37,7 +37,7 @@ def local(jobs: Sequence[Job], *, workers: int) -> Iterator[Outcome]:
             except IndexError:
                 return
             try:
-                ended.put(run(job, lambda: stop.level, threads))
+                ended.put(run(job.starting(len(waiting) + 1, workers), lambda: stop.level, threads))
             except Exception as error:
                 ended.put(error)
 
@@ -47,8 +47,7 @@ def local(jobs: Sequence[Job], *, workers: int) -> Iterator[Outcome]:
             for thread in crew:
                 thread.start()
             for _ in jobs:
-                outcome = ended.get()
-                stop.check()
+                outcome = _next(ended, stop)
                 if isinstance(outcome, Exception):
                     raise outcome
                 yield outcome
@@ -57,6 +56,18 @@ def local(jobs: Sequence[Job], *, workers: int) -> Iterator[Outcome]:
             stop.ask()
             for thread in crew:
                 thread.join()
+
+
+def _next(ended: SimpleQueue[Outcome | Exception], stop: Stop) -> Outcome | Exception:
+    """What ends next. Looks up now and then: a crew that was asked to end brings nothing more."""
+    while True:
+        try:
+            outcome = ended.get(timeout=PULSE)
+        except Empty:
+            stop.check()
+            continue
+        stop.check()
+        return outcome
 
 
 def cores() -> int:

@@ -45,7 +45,7 @@ def benchmark(
         width: Channels of the first convolution.
         steps: Updates of every model.
         seeds: How many, from 0.
-        minutes: For all training of this call, shared out among the cells that are left; what they reach is scored.
+        minutes: For the whole call, shared out among the cells that are left; what they reach is scored.
         workers: Cells at a time on this machine; its cores are shared out among them.
         dask: The address of a running Dask cluster, to which the cells go; DIR must lie on storage that all share.
     """
@@ -98,12 +98,12 @@ def _shown(table: Table) -> Any:
     from rich.table import Table as Drawn
 
     from ganvas.benchmark.pages import HEADS, figure, said, steps_of
-    from ganvas.benchmark.table import TITLES, verdicts
+    from ganvas.benchmark.table import TITLES
 
     drawn = Drawn("data", "model", *(HEADS[m] for m in table.metrics), "steps", box=None, padding=(0, 2, 0, 0))
     for data in table.data:
         for row in table.rows:
             figures = (figure(table, row, data, m) for m in table.metrics)
             drawn.add_row(data, TITLES[row], *figures, steps_of(table, row, data))
-    claims = [f"{data}: {said(v)}: {v.claim}" for data in table.data for v in verdicts(table.means(data), data)]
+    claims = [f"{data}: {said(v)}: {v.claim}" for data in table.data for v in table.verdicts(data)]
     return Group(drawn, "", *claims, "", str(table.folder / "table.html"))

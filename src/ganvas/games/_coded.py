@@ -36,3 +36,21 @@ class Coded(Game):
         """Raises UsageError for a class that is asked of a game which knows none."""
         if label is not None:
             raise UsageError(f"This {type(self).__name__.lower()} knows no classes: leave the class away.")
+
+
+class Inferred(Coded):
+    """One whose encoder E gives q(z|x) = N(mu, sigma^2)."""
+
+    E: nn.Module
+
+    @torch.no_grad()
+    def posterior(self, x: Tensor, *, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        mu, log_sigma = self.E(x)
+        return mu, log_sigma
+
+    def encode(self, x: Tensor, *, label: Tensor | None = None) -> Tensor:
+        return self.posterior(x, label=label)[0]
+
+    def reconstruct(self, x: Tensor, *, seed: int = 0, first: int = 0, label: Tensor | None = None) -> Tensor:
+        """G at the posterior mean; what else G takes, from the seed."""
+        return self.decode(self.encode(x), seed=seed, first=first)

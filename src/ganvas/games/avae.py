@@ -12,7 +12,7 @@ from torch import Tensor
 from ganvas.errors import UsageError
 from ganvas.game import Player, Turn, minimise, noise
 from ganvas.games import Count, Part, Presets, Rate, Weight, register
-from ganvas.games._coded import Coded
+from ganvas.games._coded import Inferred
 from ganvas.losses import accuracy, bce, kl_normal, latent_nll, latent_precision, raw, squared_error
 from ganvas.nets.table import Critic, Decoder, Encoder
 from ganvas.optim import exponential_decay, keras_adam
@@ -51,7 +51,7 @@ PRESETS: Presets = {
 
 
 @register(Config, PRESETS)
-class AVAE(Coded):
+class AVAE(Inferred):
     """A VAE and a GAN tied by a latent loss (Plumerault et al. 2020, 2012.11551).
 
     The encoder E and the decoder learn only from the ELBO; the generator G learns from the critic D and from the latent
@@ -110,14 +110,3 @@ class AVAE(Coded):
         self.refuse(label)
         xi = noise(len(z), self.latent, seed=seed, first=first, purpose=Purpose.POSTERIOR)
         return self.G(torch.cat([z, xi.to(z)], 1))
-
-    @torch.no_grad()
-    def posterior(self, x: Tensor, *, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.E(x)
-
-    def encode(self, x: Tensor, *, label: Tensor | None = None) -> Tensor:
-        return self.posterior(x)[0]
-
-    def reconstruct(self, x: Tensor, *, seed: int = 0, first: int = 0, label: Tensor | None = None) -> Tensor:
-        """G(E(x), xi), xi from the seed."""
-        return self.decode(self.encode(x), seed=seed, first=first)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ganvas.errors import UsageError
 from ganvas.game import Player, Turn, minimise
 from ganvas.games import Count, Part, Presets, Rate, Weight, register
-from ganvas.games._coded import Coded
+from ganvas.games._coded import Inferred
 from ganvas.losses import accuracy, bce, kl_normal, raw, saturating, squared_error
 from ganvas.nets import larsen, table
 from ganvas.optim import exponential_decay, keras_adam, rmsprop
@@ -51,7 +51,7 @@ PRESETS: Presets = {
 
 
 @register(Config, PRESETS)
-class VAEGAN(Coded):
+class VAEGAN(Inferred):
     """A VAE whose likelihood lives in a critic's features (Larsen et al. 2016, 1512.09300).
 
     The error of a reconstruction is measured on a feature map f of the critic D, p(f(x)|z) = N(f(G(z)), I); D learns to
@@ -97,14 +97,3 @@ class VAEGAN(Coded):
             ),
             minimise(self.critic, real=bce(s_x, 1), reconstructed=bce(s_r, 0), sampled=bce(s_p, 0)),
         )
-
-    # ---- verbs -------------------------------------------------------------------------------------------------------
-    @torch.no_grad()
-    def posterior(self, x: Tensor, *, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.E(x)
-
-    def encode(self, x: Tensor, *, label: Tensor | None = None) -> Tensor:
-        return self.posterior(x)[0]
-
-    def reconstruct(self, x: Tensor, *, seed: int = 0, first: int = 0, label: Tensor | None = None) -> Tensor:
-        return self.decode(self.encode(x))

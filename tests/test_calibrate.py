@@ -69,6 +69,9 @@ class Rows:
         image = torch.rand(ROWS, 1, 3, 4, generator=generator) * 2 - 1
         return {"image": image, "label": torch.arange(ROWS) + step}
 
+    def first(self, steps: int) -> Iterator[dict[str, Tensor]]:
+        return map(self, range(steps))
+
 
 def game(kind: type[Normed] = Normed) -> Normed:
     """A game as training leaves it: statistics of other passes, of other weights."""

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,47 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         pq.write_table(table, tmp_path / "set" / f"{name}.parquet", row_group_size=25)
     monkeypatch.setattr(room, "WINDOW_ROWS", (48, 48))
     return tmp_path / "set"
+
+
+STOPPED = """
+import os, signal, time
+from ganvas.data import stream
+from ganvas.data.parquet import _Pictures
+from ganvas.engine import Engine
+from ganvas.errors import Stopped
+from ganvas.training import train
+stream.WINDOW_ROWS = (2000, 2000)
+pictures, step = _Pictures.read, Engine.step
+slow = False
+def read(self, rows):
+    for block in pictures(self, rows):
+        time.sleep(2 * slow * (len(rows) > 1500))  # a whole window, as over a line
+        yield block
+def interrupted(self, batch):
+    global slow
+    played = step(self, batch)
+    if self.clock.step == 3:
+        slow = True
+        os.kill(os.getpid(), signal.SIGINT)
+    return played
+_Pictures.read, Engine.step = read, interrupted
+try:
+    train("autoencoder", data={data!r}, out={out!r}, **{arguments!r})
+except Stopped as error:
+    print(error, time.time())
+"""
+
+
+def test_an_interrupted_run_ends_at_once_with_a_checkpoint_whatever_is_still_to_be_read(tmp_path: Path) -> None:
+    table = pa.table({"image": pa.array([encoded(i % 50) for i in range(6000)])})
+    pq.write_table(table, tmp_path / "train.parquet", row_group_size=100)
+    out, arguments = tmp_path / "run", {**ARGUMENTS, "batch_size": 512}
+    code = STOPPED.format(data=f"{tmp_path}/train.parquet?stream=true", out=str(out), arguments=arguments)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ))
+    took = time.time() - float(ended.stdout.split()[-1])
+    assert "Stopped by SIGINT" in ended.stdout, ended.stderr
+    assert Run.open(out).checkpoints() == [3]
+    assert took < 10  # to read a window of 2000 rows, a block of 64 in two seconds, would be another minute
 
 
 def same(a: Run, b: Run) -> bool:

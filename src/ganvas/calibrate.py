@@ -41,8 +41,8 @@ def calibrate(game: Game, batches: Batches, *, n: int, seed: int = 0) -> Game:
         norm.momentum = None  # cumulative
         norm.train()
     size = batches.batch_size
-    for step in range(math.ceil(n / size)):
-        batch, first = batches(step), step * size
+    for step, batch in enumerate(batches.first(math.ceil(n / size))):
+        first = step * size
         if isinstance(game, Reconstructs) and "image" in batch:
             game.reconstruct(batch["image"], seed=seed, first=first, label=batch.get("label"))
         elif isinstance(game, Encodes) and "image" in batch:

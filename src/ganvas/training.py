@@ -61,7 +61,11 @@ def train(system: str, *, minutes: float | None = None, quiet: bool = False, **a
                 note(f"note: {sentence}.")
             parallel.barrier()
             run = run or Run.open(asked.folder)
-            _Training(run, asked, start, minutes, quiet or not main).go()
+            training = _Training(run, asked, start, minutes, quiet or not main)
+            try:
+                training.go()
+            finally:
+                training.batches.close()
     return run
 
 
@@ -164,8 +168,8 @@ class _Training:
                 _wait(self.device)
                 now = time.monotonic()
                 if saves and self.valid is not None:
-                    for i in range(min(VALID_BATCHES, self.valid.steps_per_epoch)):
-                        engine.evaluate(self.valid(i), i)
+                    for i, batch in enumerate(self.valid.first(min(VALID_BATCHES, self.valid.steps_per_epoch))):
+                        engine.evaluate(batch, i)
                 terms = engine.tick()
                 row = {
                     "step": step,

@@ -8,6 +8,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from sharding import CLASSES, hub_folder, parquet, pictures
 from ganvas.data import Batches, Dataset, contact_sheet, open_data
 from ganvas.data import parquet as parquet_room
 from ganvas.data import stream as room
+from ganvas.data.source import Encoded
 from ganvas.data.stream import Shuffle, Streamed
 from ganvas.errors import DataError, UsageError
 from ganvas.streams import Purpose, bits
@@ -241,8 +243,7 @@ def test_a_step_far_away_is_found_without_reading_what_came_before(
     batches = Batches(data, 2, seed=0)
     batches(10**6)
     ahead = 1 + room.AHEAD * room.THREADS
-    batches._arrays._reader.shutdown()
-    batches._arrays._decoders.shutdown()
+    settled(batches._arrays)
     assert set(decoded) <= {name for step in range(ahead) for name in data.names(batches.order.rows(10**6 + step))}
     windows = -(-2 * ahead // 10) + 2  # the first may be met in its middle, and the next is read ahead
     assert len(unpacked) <= windows * (10 // 4 + 2)  # of the row groups that they meet
@@ -254,6 +255,94 @@ def test_windows_are_read_ahead_and_let_go(folder: Path, monkeypatch: pytest.Mon
     for step in range(60):
         batches(step)
         assert len(batches._arrays._windows) <= 3 + room.AHEAD * room.THREADS // 2
+
+
+def test_large_pictures_make_small_windows_and_few_batches_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "large").mkdir()
+    for i in range(40):
+        (tmp_path / "large" / f"{i}.png").write_bytes(encoded(noise(i)))
+        os.truncate(tmp_path / "large" / f"{i}.png", 4 << 20)  # of four mebibytes, as far as a listing tells
+    assert open_data(f"{tmp_path / 'large'}?stream=true").order(4, 0).size == 32
+
+    monkeypatch.setattr(room, "WINDOW_BYTES", 1 << 16)
+    monkeypatch.setattr(room, "WINDOW_ROWS", (4, 8192))
+    monkeypatch.setattr(room, "AHEAD", 64)
+    values = [noise(i, 30, 40, 3) for i in range(600)]
+    batches = Batches(open_data(f"{parquet(tmp_path / 'a.parquet', values)}?stream=true"), 4, seed=0)
+    most = 0
+    for step in range(150):
+        batches(step)
+        windows = [window.result() for window in list(batches._arrays._windows.values())]
+        most = max(most, sum(len(picture.data) for window in windows for picture in window.values()))
+    batches.close()
+    assert 0 < most <= 3.5 * (1 << 16)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "folder", "tar"])
+def test_a_short_pass_reads_and_decodes_the_rows_it_gives_and_no_others(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = open_data(f"{layout_of(kind, tmp_path / 'set')}?stream=true")
+    decoded: list[str] = []
+    read: list[int] = []
+    decode, reading = room.decode, Streamed.read
+    monkeypatch.setattr(room, "decode", lambda picture, how: decoded.append(picture.name) or decode(picture, how))
+    monkeypatch.setattr(Streamed, "read", lambda self, rows, *how: read.extend(rows) or reading(self, rows, *how))
+    for window, batch, steps in ((4, 2, 1), (4, 2, 3), (4, 3, 4), (9, 20, 2)):  # of nine rows
+        monkeypatch.setattr(room, "WINDOW_ROWS", (window, window))
+        batches = Batches(data.part("train"), batch, seed=1)
+        expected = [batches(step) for step in range(steps)]
+        batches.close()
+        settled(batches._arrays)
+        decoded.clear()
+        read.clear()
+        for ours, theirs in zip(batches.first(steps), expected, strict=True):
+            assert torch.equal(ours["image"], theirs["image"])
+        wanted = np.concatenate([batches.order.rows(step) for step in range(steps)])
+        assert sorted(decoded) == sorted(data.names(wanted))
+        assert sorted(read) == sorted(wanted)
+
+
+def settled(feed: room.Feed) -> None:
+    """Waits for the threads of a feed."""
+    feed._reader.shutdown()
+    feed._decoders.shutdown()
+
+
+def test_a_feed_that_is_closed_stops_reading_and_decoding(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started, go_on = threading.Event(), threading.Event()
+    blocks: list[int] = []
+
+    def read(rows: Any) -> Any:
+        for row in rows.tolist():
+            blocks.append(row)
+            started.set()
+            go_on.wait(30)
+            yield [Encoded(str(row), encoded(noise(row)), 0)]
+
+    data = open_data(f"{folder}?stream=true")
+    data._part = replace(data._part, read=read)
+    batches = Batches(data, 4, seed=0)
+    failed: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            batches(0)
+        except BaseException as error:
+            failed.append(error)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    assert started.wait(30)
+    batches.close()
+    go_on.set()
+    settled(batches._arrays)
+    asking.join(30)
+    assert len(blocks) == 1
+    assert len(failed) == 1  # and does not wait for ever
+    assert (batches._arrays._windows, len(batches._arrays._ahead)) == ({}, 0)
 
 
 def test_memory_does_not_grow_with_the_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

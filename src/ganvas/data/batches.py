@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 
 import numpy as np
@@ -48,7 +48,8 @@ class Batches:
     device: where batches go. rank, world: rows are dealt in equal runs, rank 0 first. flip: mirror images by a coin a
     row (None: as the data spec says).
 
-    Fields are as `Dataset.tensors` gives them. Raises UsageError where the ranks cannot share a batch equally.
+    Fields are as `Dataset.tensors` gives them. Of a streamed set batches are prepared ahead, in threads that `close`
+    ends. Raises UsageError where the ranks cannot share a batch equally.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Batches:
         self.flip = dataset.flip if flip is None else flip
         self.mine = mine = slice(rank * (batch_size // world), (rank + 1) * (batch_size // world))
         self.order: Order | Shuffle
-        self._arrays: Callable[[int], Arrays]
+        self._arrays: Feed | Callable[[int], Arrays]
         if isinstance(dataset, Streamed):
             self.order = shuffle = dataset.order(batch_size, seed)
             self._arrays = Feed(dataset, shuffle, mine)
@@ -83,7 +84,27 @@ class Batches:
 
     def __call__(self, step: int) -> dict[str, Tensor]:
         """This rank's rows of the batch of ``step`` (from 0)."""
+        return self._batch(step, self._arrays)
+
+    def first(self, steps: int) -> Iterator[dict[str, Tensor]]:
+        """The batches of the first steps. Of a streamed set nothing is read beyond them, and nothing kept."""
+        if not isinstance(self.dataset, Streamed) or not isinstance(self.order, Shuffle):
+            yield from map(self, range(steps))
+            return
+        feed = Feed(self.dataset, self.order, self.mine, steps)
+        try:
+            for step in range(steps):
+                yield self._batch(step, feed)
+        finally:
+            feed.close()
+
+    def close(self) -> None:
+        """Ends what prepares the batches to come: none can be asked for any more. Until then a process waits for it."""
+        if isinstance(self._arrays, Feed):
+            self._arrays.close()
+
+    def _batch(self, step: int, arrays: Callable[[int], Arrays]) -> dict[str, Tensor]:
         coins = None
         if self.flip:  # coins for the whole batch: a row's does not depend on how many ranks there are
             coins = (bits(self.batch_size, self.seed, step, Purpose.FLIP) >> np.uint64(63)).astype(bool)[self.mine]
-        return to_tensors(self._arrays(step), self.device, mirrored=coins)
+        return to_tensors(arrays(step), self.device, mirrored=coins)

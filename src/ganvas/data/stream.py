@@ -12,7 +12,7 @@ import threading
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property, lru_cache
 from itertools import islice
@@ -36,7 +36,7 @@ from ganvas.streams import Purpose, permutation
 
 # Part of the order of every streamed set: never changed, for runs must resume.
 WINDOW_BYTES = 1 << 27  # of encoded pictures in a window, by the mean of the whole set
-WINDOW_ROWS = (256, 8192)
+WINDOW_ROWS = (16, 8192)
 
 PEEKED = 64  # pictures whose sizes stand for all
 PLACES = 8  # of a large set, on a sheet of it
@@ -86,6 +86,12 @@ class Shuffle:
     def length(self, number: int) -> int:
         """Rows in a window."""
         return min(self.size, self.n - number % self.per_epoch * self.size)
+
+    def given(self, number: int, end: int | None) -> int:
+        """How many of a window's rows, in the order in which they are given, the steps before ``end`` take."""
+        epoch, within = divmod(number, self.per_epoch)
+        length, first = self.length(number), epoch * self.n + within * self.size
+        return length if end is None else max(0, min(length, end * self.batch_size - first))
 
     def _window(self, number: int) -> tuple[Rows, Rows]:
         """The rows of a window in the order in which they are read, and the order in which they are given."""
@@ -139,10 +145,15 @@ class _Shared:
     bad: _Bad
 
     @cached_property
-    def window(self) -> int:
-        """How many rows are shuffled together: so many as are read in `WINDOW_BYTES`, by the mean."""
+    def held(self) -> int:
+        """How many rows are read in `WINDOW_BYTES`, by the mean."""
         mean = sum(size for _, size, _ in self.source.listing or ()) / max(1, self.bad.total)
-        return int(np.clip(WINDOW_BYTES / max(1, mean), *WINDOW_ROWS))
+        return int(WINDOW_BYTES / max(1, mean))
+
+    @property
+    def window(self) -> int:
+        """How many rows are shuffled together."""
+        return int(np.clip(self.held, *WINDOW_ROWS))
 
     @cached_property
     def sizes(self) -> Counter[str]:
@@ -273,11 +284,22 @@ class Streamed(Dataset):
         """The order of its rows in training."""
         return Shuffle(self._starts, len(self), self._shared.window, batch_size, seed)
 
-    def read(self, rows: AnyRows) -> list[Encoded]:
-        """Those rows as the files hold them. Raises DataError for files that are no longer what they were."""
+    def ahead(self, batch_size: int) -> int:
+        """How many batches to prepare ahead, by the pixels and by the bytes of the files that are held meanwhile."""
+        c, h, w = self.schema["image"]
+        most = min(MOST_AHEAD // (c * h * w * batch_size), self._shared.held // batch_size)
+        return max(1, min(AHEAD * THREADS, most))
+
+    def read(self, rows: AnyRows, stop: threading.Event | None = None) -> list[Encoded]:
+        """Those rows as the files hold them. Raises DataError for files that are no longer what they were,
+        CancelledError once it is to stop."""
+        pictures: list[Encoded] = []
         try:
-            blocks = self._part.read(self._of(rows).astype(np.int64, copy=False))
-            return [picture for block in blocks for picture in cast(list[Encoded], block)]
+            for block in self._part.read(self._of(rows).astype(np.int64, copy=False)):
+                if stop is not None and stop.is_set():
+                    raise CancelledError
+                pictures += cast(list[Encoded], block)
+            return pictures
         except DAMAGE as error:
             reason = (
                 getattr(error, "strerror", None) or str(error).partition("\n")[0].rstrip(":") or type(error).__name__
@@ -338,15 +360,16 @@ class Feed:
     """The batches of a streamed set, read and decoded in the background: ``feed(step)`` is the step's.
 
     Steps are asked for in their order; another one is found by reading its window. mine: which rows of a batch to take.
+    end: no step from this one on will be asked for (None: any may be), so that no row is read for it.
     """
 
-    def __init__(self, data: Streamed, order: Shuffle, mine: slice) -> None:
-        self.data, self.order, self.mine = data, order, mine
+    def __init__(self, data: Streamed, order: Shuffle, mine: slice, end: int | None = None) -> None:
+        self.data, self.order, self.mine, self.end = data, order, mine, end
         self._reader, self._decoders = ThreadPoolExecutor(1, "read"), ThreadPoolExecutor(THREADS, "decode")
-        self._windows: dict[int, Future[list[Encoded]]] = {}
+        self._windows: dict[int, Future[dict[int, Encoded]]] = {}
         self._ahead: deque[tuple[int, Future[Arrays]]] = deque()
-        c, h, w = data.schema["image"]
-        self._most = min(AHEAD * THREADS, max(1, MOST_AHEAD // (c * h * w * order.batch_size)))
+        self._most = data.ahead(order.batch_size)
+        self._stop = threading.Event()
 
     def __call__(self, step: int) -> Arrays:
         """The batch of a step. Raises DataError."""
@@ -354,18 +377,27 @@ class Feed:
             for _, batch in self._ahead:
                 batch.cancel()
             self._ahead.clear()
-        for later in range(step + len(self._ahead), step + 1 + self._most):
+        last = step + self._most if self.end is None else min(step + self._most, self.end - 1)
+        for later in range(step + len(self._ahead), last + 1):
             self._ahead.append((later, self._decoders.submit(self._batch, self._pieces(later))))
         self._forget(step)
         return self._ahead.popleft()[1].result()
 
-    def _pieces(self, step: int) -> list[tuple[Future[list[Encoded]], Rows, Rows]]:
+    def close(self) -> None:
+        """Stops reading and decoding, and lets go of what was read. No step can be asked for any more."""
+        self._stop.set()
+        for threads in (self._decoders, self._reader):
+            threads.shutdown(wait=False, cancel_futures=True)
+        self._ahead.clear()
+        self._windows.clear()
+
+    def _pieces(self, step: int) -> list[tuple[Future[dict[int, Encoded]], Rows, Rows]]:
         """For each window that the step's batch takes from: the window, its rows, and which of them."""
         left = self.mine
         pieces = []
         for number, taken in self.order.pieces(step):
             window = self._window(number)
-            if taken.stop > self.order.length(number) // 2:
+            if taken.stop > self.order.length(number) // 2 and self.order.given(number + 1, self.end):
                 self._window(number + 1)
             rows, order = self.order.window(number)
             mine = order[taken][max(0, left.start) : max(0, left.stop)]
@@ -374,11 +406,17 @@ class Feed:
                 pieces.append((window, rows, mine))
         return pieces
 
-    def _window(self, number: int) -> Future[list[Encoded]]:
+    def _window(self, number: int) -> Future[dict[int, Encoded]]:
         """The rows of a window, being read."""
         if number not in self._windows:
-            self._windows[number] = self._reader.submit(lambda: self.data.read(self.order.window(number)[0]))
+            self._windows[number] = self._reader.submit(self._read, number)
         return self._windows[number]
+
+    def _read(self, number: int) -> dict[int, Encoded]:
+        """Those rows of a window that will be asked for, by their places in it."""
+        rows, order = self.order.window(number)
+        wanted = np.sort(order[: self.order.given(number, self.end)])
+        return dict(zip(wanted.tolist(), self.data.read(rows[wanted], self._stop), strict=True))
 
     def _forget(self, step: int) -> None:
         """Drops windows that no batch from this step on takes from."""
@@ -386,8 +424,14 @@ class Feed:
         for number in [number for number in self._windows if not first <= number <= last]:
             self._windows.pop(number).cancel()
 
-    def _batch(self, pieces: Sequence[tuple[Future[list[Encoded]], Rows, Rows]]) -> Arrays:
+    def _batch(self, pieces: Sequence[tuple[Future[dict[int, Encoded]], Rows, Rows]]) -> Arrays:
         """A batch, in a thread that decodes."""
         rows = np.concatenate([rows[mine] for _, rows, mine in pieces])
         pictures = [window.result()[i] for window, _, mine in pieces for i in mine.tolist()]
-        return self.data.prepared(rows, pictures)
+        return self.data.prepared(rows, pictures, self._unless_closed)
+
+    def _unless_closed(self, decode: Callable[..., NDArray[np.bool_]], *stretches: Any) -> Iterator[NDArray[np.bool_]]:
+        for stretch in zip(*stretches, strict=True):
+            if self._stop.is_set():
+                raise CancelledError
+            yield decode(*stretch)

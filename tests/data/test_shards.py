@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,21 @@ def test_a_folder_of_parquet_with_a_picture_beside_it_is_parquet(tmp_path: Path)
     write(tmp_path, {"banner.png": noise(9, 50, 50, 3)})
     data = open_data(str(tmp_path))
     assert everything(data).tolist() == [pixels.tolist() for pixels in pictures(3)]
+
+
+@pytest.mark.parametrize("where", ["linked", "plain"])
+def test_shards_in_a_folder_that_is_linked_are_found_as_its_pictures_are(where: str, tmp_path: Path) -> None:
+    parquet(tmp_path / "there" / "a.parquet", pictures(3))
+    write(tmp_path / "set", {"cover.png": noise(9)})
+    there = tmp_path / "there"
+    (tmp_path / "set" / "more").symlink_to(there) if where == "linked" else there.rename(tmp_path / "set" / "more")
+    data = open_data(str(tmp_path / "set"))
+    assert all_names(data) == [f"more/a.parquet/{i:06d}" for i in range(3)]
+    assert everything(data).tolist() == [pixels.tolist() for pixels in pictures(3)]
+
+
+def test_a_pipe_that_is_named_like_a_shard_is_none(tmp_path: Path) -> None:
+    write(tmp_path, {"a.png": noise(1)})
+    os.mkfifo(tmp_path / "b.parquet")
+    (tmp_path / "c.parquet").symlink_to(tmp_path / "nowhere")
+    assert all_names(open_data(str(tmp_path))) == ["a.png"]

@@ -17,20 +17,24 @@ from ganvas.data.source import SPLITS, Block, Encoded, Part, Rows, Scan, Source,
 from ganvas.errors import DataError
 
 BLOCK = 64
+SHARDS = (".parquet", ".tar")  # suffixes of files that may hold pictures together
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The pictures under a folder: path within it, size, time of writing; and what else lies there, by suffix."""
+    """The pictures under a folder: path within it, size, time of writing; what else lies there, by suffix; and which
+    of it may be shards."""
 
     files: list[tuple[str, int, int]]
     ignored: Counter[str]
+    shards: list[str]
 
 
 def listing(root: Path) -> Listing:
     """Walks a folder in order of name, links included (each real folder once), hidden files and folders left out."""
     files: list[tuple[str, int, int]] = []
     ignored: Counter[str] = Counter()
+    shards: list[str] = []
     seen: set[str] = set()
     waiting = [(str(root), "")]
     while waiting:
@@ -57,9 +61,12 @@ def listing(root: Path) -> Listing:
                 if stat.S_ISREG(status.st_mode):  # to open a pipe would wait for ever
                     files.append((name, status.st_size, status.st_mtime_ns))
             else:
-                ignored[os.path.splitext(name)[1].lower() or entry.name] += 1
+                suffix = os.path.splitext(name)[1].lower()
+                ignored[suffix or entry.name] += 1
+                if suffix in SHARDS and entry.is_file():
+                    shards.append(name)
         waiting.extend(reversed(folders))
-    return Listing(sorted(files), ignored)
+    return Listing(sorted(files), ignored, shards)
 
 
 def is_hidden(name: str) -> bool:

@@ -109,14 +109,15 @@ def _shards_in(folder: Path, found: folders.Listing) -> list[Shard]:
 
     Of a folder with pictures, too, Parquet files are taken where they are what holds the pictures.
     """
-    if parquet.SUFFIX in found.ignored:
-        files = shards.local(shards.within(folder, parquet.SUFFIX), folder)
-        if not found.files or parquet.holds_pictures(files[0]):
-            return files
-    if ".tar" in found.ignored and not found.files and not arrays.files_in(folder):
-        files = shards.local(shards.within(folder, ".tar"), folder)
-        if all(shards.is_numbered(file) for file in files) or webdataset.is_shard(Path(files[0].path)):
-            return files
+    of_parquet, tars = (
+        shards.local([folder / name for name in found.shards if name.lower().endswith(suffix)], folder)
+        for suffix in folders.SHARDS
+    )
+    if of_parquet and (not found.files or parquet.holds_pictures(of_parquet[0])):
+        return of_parquet
+    alone = tars and not found.files and not arrays.files_in(folder)
+    if alone and (all(shards.is_numbered(file) for file in tars) or webdataset.is_shard(Path(tars[0].path))):
+        return tars
     return []
 
 

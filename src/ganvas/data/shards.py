@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ganvas.data.folders import is_hidden
 from ganvas.data.source import SPLITS
 from ganvas.errors import DataError
 
@@ -84,12 +83,6 @@ def local(paths: Iterable[str | Path], root: str | Path) -> list[Shard]:
         status = os.stat(path)
         shards.append(Shard(str(path), name, status.st_size, status.st_mtime_ns))
     return sorted(shards, key=lambda shard: shard.name)
-
-
-def within(root: Path, suffix: str) -> list[Path]:
-    """The files of that suffix in a folder, at any depth, but for what is hidden."""
-    inside = (path for path in root.rglob("*") if path.suffix.lower() == suffix and path.is_file())
-    return [path for path in inside if not any(is_hidden(part) for part in path.relative_to(root).parts)]
 
 
 def is_numbered(shard: Shard) -> bool:

@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -34,11 +34,13 @@ COMPRESSED = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz")
 
 
 def is_shard(path: Path) -> bool:
-    """Whether a tar's first members are a picture and its class, ``KEY.cls``. False for one that is damaged."""
+    """Whether a tar's first members are a picture and its class, ``KEY.cls``. False for one that is damaged, or
+    dangerous."""
     suffixes: dict[str, set[str]] = {}
+    guard = Guard(path)
     try:
         for info, _ in itertools.islice(walk_tar(path), PEEK):
-            key, suffix = _parted(PurePosixPath(info.name).parts or ("",))
+            key, suffix = _parted(guard.parts(info.name, info.size) or ("",))
             suffixes.setdefault(key, set()).add("picture" if is_picture(info.name) else suffix)
     except DataError:
         return False

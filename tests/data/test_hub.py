@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from drawing import all_names, everything, noise, sentence, write
 from sharding import CLASSES, hub_folder, pictures
+from sharding import parquet as written
 
-from ganvas.data import Batches, hub, open_data
+from ganvas.data import Batches, hub, open_data, parquet
+from ganvas.data.source import Source
 from ganvas.data.spec import parse
 from ganvas.data.stream import streamed
 from ganvas.errors import DataError
@@ -103,11 +112,95 @@ def test_files_of_another_system_are_streamed_with_labels_that_come_along(
 
     with monkeypatch.context() as patch:
         patch.setattr(far, "open", lost)
+        patch.setattr(parquet, "PATIENCE", (0, 0))
         with pytest.raises(DataError, match=r"could not be read \(the line is dead\): check the network and try again"):
             data.part("test").pixels(np.arange(1))
     far.rm("/user", recursive=True)
     with pytest.raises(DataError, match=r"test-00000-of-00001\.parquet is gone"):
         data.part("test").pixels(np.arange(1))
+
+
+@pytest.fixture
+def line(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Callable[..., Source]]]:
+    """A file system far away, and the source of files that are written there."""
+    import fsspec
+
+    system = fsspec.filesystem("memory")
+    monkeypatch.setattr(parquet, "PATIENCE", (0, 0))
+
+    def far(version: str, *paths: Path) -> Source:
+        for path in paths:
+            system.pipe(f"/line/set@0/{path.name}", path.read_bytes())
+        shards = [replace(hub._shard(f"memory://line/set@0/{path.name}", ""), written=version) for path in paths]
+        return parquet.parquet(shards, version, "hub:line")
+
+    yield system, far
+    system.rm("/line", recursive=True)
+
+
+def test_footers_are_asked_for_together_and_once_a_version(
+    folder: Path, line: tuple[Any, Callable[..., Source]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, far = line
+    source = far("1", *(folder / name for name in FILES))
+    together, real = threading.Barrier(len(FILES), timeout=30), parquet._asked
+    monkeypatch.setattr(parquet, "_asked_once", lru_cache(lambda shard: (together.wait(), real(shard))[1]))
+    part = source.scan().parts["train"]  # waits for ever if one is asked for after another
+    opened: list[dict[str, Any]] = []
+    arrow = pq.ParquetFile
+    monkeypatch.setattr(pq, "ParquetFile", lambda file, **how: opened.append(how) or arrow(file, **how))
+    source.scan()
+    list(part.read(np.arange(9)))
+    assert all(how["metadata"] is not None for how in opened if how["pre_buffer"])
+    assert len(opened) == 2 + 3  # the first labels of each split, and the row groups of four in files of six and three
+
+
+def test_a_line_that_breaks_for_a_moment_is_tried_again_from_where_it_broke(
+    tmp_path: Path, line: tuple[Any, Callable[..., Source]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system, far = line
+    monkeypatch.setattr(parquet, "MOST_AT_ONCE", 3)
+    source = far("2", written(tmp_path / "a.parquet", [b"%d" % i for i in range(20)]))
+    broken = iter([True, True, False, True, True, False])
+    real, batches, failed = system.open, pq.ParquetFile.iter_batches, []
+
+    def opened(*path: str, **how: Any) -> Any:
+        if next(broken, False):
+            raise OSError("reset by peer")
+        return real(*path, **how)
+
+    def broke(self: Any, *sizes: int, **how: Any) -> Iterator[Any]:
+        for i, batch in enumerate(batches(self, *sizes, **how)):
+            if i == 2 and not failed:
+                failed.append(i)
+                raise OSError("reset by peer")
+            yield batch
+
+    monkeypatch.setattr(system, "open", opened)
+    part = source.scan().parts["train"]
+    list(part.read(np.arange(3)))
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", broke)
+    part = source.scan().parts["train"]
+    read = [picture.data for block in part.read(np.arange(20)) for picture in block]
+    assert (read, failed) == ([b"%d" % i for i in range(20)], [2])
+
+
+@pytest.mark.parametrize(("missing", "says"), [(None, "no label"), (-1, "the label -1, which is no class")])
+def test_a_row_without_a_label_far_into_a_set_is_named_with_what_to_do(
+    missing: int | None, says: str, tmp_path: Path, line: tuple[Any, Callable[..., Source]]
+) -> None:
+    path = hub_folder(tmp_path, {"train-00000-of-00001.parquet": pictures(9)}) / "train-00000-of-00001.parquet"
+    table = pq.read_table(path)
+    labels = pa.array([0, 1, 2, 0, 1, 2, missing, 0, 1])
+    pq.write_table(table.set_column(1, table.schema.field(1), labels), path, row_group_size=3)
+    data = streamed(line[1](f"3{missing}", path), parse("hub:line?stream=true&size=6x5"))
+    assert data.tensors(np.arange(6))["label"].tolist() == [0, 1, 2] * 2
+    with pytest.raises(DataError) as caught:
+        data.arrays(np.arange(9))
+    assert sentence(caught.value) == (
+        f"train-00000-of-00001.parquet/000006, in split train, has {says}: leave stream=true away, and the set is read "
+        "whole, without labels where some rows lack one."
+    )
 
 
 # ---- what is not to be had -------------------------------------------------------------------------------------------

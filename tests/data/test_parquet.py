@@ -151,6 +151,41 @@ def test_labels_that_some_rows_lack_are_left_out_and_said(missing: int | None, t
     assert "no labels: test has rows without one" in data.found["arrangement"]
 
 
+@pytest.mark.parametrize("stream", ["", "?stream=true"])
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("bare", ["train-00000-of-00001", "test-00000-of-00001", "train-00001-of-00002"])
+def test_files_without_the_column_of_labels_are_files_without_labels(
+    bare: str, named: bool, stream: str, tmp_path: Path
+) -> None:
+    full = "train-00000-of-00002" if bare.startswith("train") else "train-00000-of-00001"
+    full = "test-00000-of-00001" if bare == "train-00000-of-00001" else full
+    if named:
+        hub_folder(tmp_path, {f"{full}.parquet": pictures(4), f"{bare}.parquet": pictures(3, 9)})
+        path = tmp_path / f"{bare}.parquet"
+        pq.write_table(pq.read_table(path).drop_columns(["label"]), path)
+    else:
+        parquet(tmp_path / f"{full}.parquet", pictures(4), [0, 1, 2, 0])
+        parquet(tmp_path / f"{bare}.parquet", pictures(3, 9))
+    data = open_data(f"{tmp_path}{stream}")
+    assert "label" not in data.schema
+    assert f"no labels: {bare.partition('-')[0]} has rows without one" in data.found["arrangement"]
+    rows = [everything(data.part(split)).tolist() for split in data.splits]
+    assert sorted(image for split in rows for image in split) == sorted(pixels([*pictures(4), *pictures(3, 9)]))
+
+
+def test_a_column_of_labels_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = find(Spec(str(parquet(tmp_path / "a.parquet", pictures(4), [0, 1, 2, 1])))).scan().parts["train"]
+    assert part.labels is not None
+    assert part.labels.tolist() == [0, 1, 2, 1]
+    asked: list[Any] = []
+    real = pq.ParquetFile.iter_batches
+    monkeypatch.setattr(
+        pq.ParquetFile, "iter_batches", lambda self, *a, **how: asked.append(how) or real(self, *a, **how)
+    )
+    list(part.read(np.arange(4)))
+    assert [how["columns"] for how in asked] == [["image.bytes"]]
+
+
 @pytest.mark.parametrize("wrong", [-2, 3, 10**6])
 def test_a_label_that_is_no_class_is_an_error(wrong: int, tmp_path: Path) -> None:
     hub_folder(tmp_path, {"train-00000-of-00001.parquet": pictures(3)})
@@ -205,6 +240,20 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(room._Pictures, "_batches", None)
     with pytest.raises(DataError, match=f"unpacks to over {archives.MOST_EXPANSION} times its size"):
         open_data(str(path))
+
+
+def test_a_column_of_equal_labels_counts_by_what_it_takes_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n = 300_000
+    column = pa.array([encoded(noise(1))] * 1000).dictionary_encode()
+    table = pa.table({"image": pa.concat_arrays([column] * (n // 1000)), "label": pa.array(np.zeros(n, np.int64))})
+    pq.write_table(table, tmp_path / "a.parquet", compression="zstd")
+    monkeypatch.setattr(room, "MOST_FREE", 2_000_000)
+    monkeypatch.setattr(room, "MOST_EXPANSION", 1)
+    assert (tmp_path / "a.parquet").stat().st_size < 100_000
+    with pytest.raises(DataError, match="refused as a bomb"):
+        open_data(str(tmp_path / "a.parquet"))
 
 
 def test_without_pyarrow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

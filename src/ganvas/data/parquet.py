@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,16 +18,20 @@ from numpy.typing import NDArray
 
 from ganvas.data.archives import MOST_EXPANSION, MOST_FREE, blocks
 from ganvas.data.arrays import MOST_CLASSES
+from ganvas.data.folders import SHARDS
 from ganvas.data.pictures import MOST_BYTES
 from ganvas.data.shards import Shard, by_split
 from ganvas.data.source import BadPicture, Block, Encoded, Named, Part, Rows, Scan, Source, library
 from ganvas.errors import DataError
 
-SUFFIX = ".parquet"
+SUFFIX = SHARDS[0]
 IMAGES = ("image", "img", "picture", "photo", "jpg", "png", "webp")  # columns of these names come first
 LABELS = ("label", "labels", "fine_label", "class", "cls", "target", "y")
 AT_ONCE = 1 << 24  # bytes of a row group that are unpacked at a time
 MOST_AT_ONCE = 64  # rows
+LABEL = 8  # bytes of a row's class in memory
+FOOTERS_AT_ONCE = 16  # that are asked for together: a line answers each of them slowly
+PATIENCE = (1.0, 4.0)  # seconds after which what is far is asked for again
 
 Splits = Mapping[str, Sequence[Shard]]
 
@@ -171,46 +179,98 @@ def parquet(shards: Sequence[Shard], identity: Any, where: str, splits: Splits |
 
 
 def _scan(splits: Splits, where: str) -> Scan:
-    first: Shard | None = None
-    known: Columns | None = None
-    parts: dict[str, Part] = {}
-    unlabelled: list[str] = []
-    for split, shards in splits.items():
-        groups: list[list[int]] = []
-        for shard in shards:
-            with _opened(shard) as file:
-                own = columns(file.schema_arrow, shard.path)
-                groups.append(_groups(file.metadata, own, shard))
-            if first is None or known is None:
-                first, known = shard, own
-                if shard.system is not None and not own.classes:
-                    known = replace(own, label=None)
-            elif (own.image, own.nested, own.classes) != (known.image, known.nested, known.classes):
-                raise DataError(f"{shard.path} has other columns than {first.path}: the files of one set are alike.")
-        assert known is not None
-        pictures = _Pictures(shards, groups, known)
-        if not len(pictures.starts):
-            continue
-        near, labels = shards[0].system is None, None
-        if known.label is not None:
-            labels = labels_of(_column(shards if near else shards[:1], known.label, whole=near), known)
-            unlabelled += [split] * (labels is None)
-        parts[split] = Part(pictures.names, pictures.read, labels if near else None, runs=pictures.starts)
-    if known is None or not parts:
+    every = [shard for shards in splits.values() for shard in shards]
+    with ThreadPoolExecutor(FOOTERS_AT_ONCE, "footer") as threads:
+        footers = dict(zip(every, threads.map(_footer, every), strict=True))
+    if not footers:
         raise DataError(f"{where} holds no rows.")
+    known = _known({shard: footer.columns for shard, footer in footers.items()})
+    groups = {shard: _groups(footer.about, footer.columns, shard) for shard, footer in footers.items()}
+    splits = {split: shards for split, shards in splits.items() if any(sum(groups[shard]) for shard in shards)}
+    if not splits:
+        raise DataError(f"{where} holds no rows.")
+    labels: dict[str, NDArray[np.int64] | None] = {}
+    far = every[0].system is not None
+    if known.label is not None:
+        for split, shards in splits.items():
+            some = [shard for shard in shards if sum(groups[shard])]
+            lacking = any(footers[shard].columns.label is None for shard in some)
+            asked = _column(
+                {shard: footers[shard] for shard in (some[:1] if far else some)}, known.label, whole=not far
+            )
+            labels[split] = None if lacking else labels_of(asked, known)
+    unlabelled = [split for split, found in labels.items() if found is None]
+    read = known if far and not unlabelled else replace(known, label=None)  # what is near was read just now
+    parts: dict[str, Part] = {}
+    for split, shards in splits.items():
+        pictures = _Pictures(shards, groups, read, footers if far else {})
+        own = None if far else labels.get(split)
+        parts[split] = Part(pictures.names, pictures.read, own, runs=pictures.starts)
     return scanned(parts, unlabelled, known)
 
 
+def _known(found: Mapping[Shard, Columns]) -> Columns:
+    """The columns of all files. Some may be without labels; raises DataError where they differ otherwise."""
+    first = next((shard for shard, own in found.items() if own.label is not None), next(iter(found)))
+    known = found[first]
+    for shard, own in found.items():
+        alike = own.label is None or (own.label, own.classes) == (known.label, known.classes)
+        if (own.image, own.nested) != (known.image, known.nested) or not alike:
+            raise DataError(f"{shard.path} has other columns than {first.path}: the files of one set are alike.")
+    return known if first.system is None or known.classes else replace(known, label=None)
+
+
+@dataclass(frozen=True)
+class _Footer:
+    """What a file says of itself: pyarrow's FileMetaData, and the columns."""
+
+    about: Any
+    columns: Columns
+
+
+def _footer(shard: Shard) -> _Footer:
+    """The footer of a file; of one that is far it is asked for once. Raises DataError."""
+    return _asked(shard) if shard.written is None or shard.system is None else _asked_once(shard)
+
+
+def _asked(shard: Shard) -> _Footer:
+    patience = _Patience(shard)
+    while True:
+        try:
+            with _opened(shard) as file:
+                return _Footer(file.metadata, columns(file.schema_arrow, shard.path))
+        except DataError as error:
+            if patience.ends(error):
+                raise
+
+
+_asked_once = lru_cache(maxsize=1024)(_asked)
+
+
+class _Patience:
+    """How often what is far is asked for again; what is near, never."""
+
+    def __init__(self, shard: Shard) -> None:
+        self.waits = list(PATIENCE) if shard.system is not None else []
+
+    def ends(self, error: DataError) -> bool:
+        """Waits; or says at once that it is no use."""
+        if not self.waits or error.__cause__ is None or isinstance(error.__cause__, FileNotFoundError):
+            return True
+        time.sleep(self.waits.pop(0))
+        return False
+
+
 @contextmanager
-def _opened(shard: Shard) -> Iterator[Any]:
-    """The file; what is not on this machine is asked for a row group at a time.
+def _opened(shard: Shard, footer: Any = None) -> Iterator[Any]:
+    """The file; what is not on this machine is asked for a row group at a time, its footer only where it is not given.
 
     Raises DataError for what pyarrow says of one that is damaged, here or in the block.
     """
     arrow, parquet_ = library("pyarrow", "Parquet"), library("pyarrow.parquet", "Parquet")
     far = shard.system is not None
     try:
-        file = parquet_.ParquetFile(shard.opened(), pre_buffer=far, buffer_size=0 if far else 1 << 20)
+        file = parquet_.ParquetFile(shard.opened(), metadata=footer, pre_buffer=far, buffer_size=0 if far else 1 << 20)
         try:
             yield file
         finally:
@@ -230,18 +290,20 @@ def _opened(shard: Shard) -> Iterator[Any]:
 
 def _groups(footer: Any, known: Columns, shard: Shard) -> list[int]:
     """Rows of every row group. Raises DataError where they unpack out of all proportion."""
-    place = next(i for i in range(footer.num_columns) if footer.schema.column(i).path == known.pixels)
+    paths = [footer.schema.column(i).path for i in range(footer.num_columns)]
+    places = [paths.index(name) for name in (known.pixels, known.label) if name]
     groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
-    unpacked = sum(group.column(place).total_uncompressed_size for group in groups)
+    unpacked = LABEL * sum(group.num_rows for group in groups)  # a column of equal numbers packs to nothing
+    unpacked += sum(group.column(place).total_uncompressed_size for group in groups for place in places)
     if unpacked > max(MOST_FREE, MOST_EXPANSION * shard.size):
         raise DataError(f"{shard.path} unpacks to over {MOST_EXPANSION} times its size: it is refused as a bomb.")
     return [group.num_rows for group in groups]
 
 
-def _column(shards: Sequence[Shard], name: str, *, whole: bool) -> Iterator[tuple[str, Any]]:
+def _column(footers: Mapping[Shard, _Footer], name: str, *, whole: bool) -> Iterator[tuple[str, Any]]:
     """A column of each file, or of its first row group."""
-    for shard in shards:
-        with _opened(shard) as file:
+    for shard, footer in footers.items():
+        with _opened(shard, footer.about) as file:
             if file.metadata.num_row_groups:
                 table = file.read(columns=[name]) if whole else file.read_row_group(0, columns=[name])
                 yield shard.path, table.column(0)
@@ -251,13 +313,20 @@ class _Pictures:
     """The pictures of the files of one split. Every thread keeps its place: rows further on in a row group are read
     from there."""
 
-    def __init__(self, shards: Sequence[Shard], groups: Sequence[Sequence[int]], known: Columns) -> None:
-        self.shards, self.known = shards, known
+    def __init__(
+        self,
+        shards: Sequence[Shard],
+        rows_of: Mapping[Shard, Sequence[int]],
+        known: Columns,
+        footers: Mapping[Shard, _Footer],
+    ) -> None:
+        self.shards, self.known, self.footers = shards, known, footers
+        groups = [rows_of[shard] for shard in shards]
         self.ends = np.cumsum([sum(rows) for rows in groups])  # of the files' rows
         self.names = Named(int(self.ends[-1]), self._name)
         filled = [(file, group, n) for file, rows in enumerate(groups) for group, n in enumerate(rows) if n]
         self.places = [(file, group) for file, group, _ in filled]
-        self.starts = np.cumsum([0, *(n for _, _, n in filled)])[:-1] if filled else np.empty(0, np.int64)
+        self.starts = np.cumsum([0, *(n for _, _, n in filled)])[:-1]
         self._here = threading.local()
 
     def _name(self, row: int) -> str:
@@ -292,9 +361,19 @@ class _Pictures:
     def _batches(self, group: int) -> Iterator[Any]:
         """The rows of a row group, a few at a time."""
         file, number = self.places[group]
+        shard, given = self.shards[file], 0
+        footer, patience = self.footers.get(shard), _Patience(shard)
         wanted = [name for name in (self.known.pixels, self.known.label) if name]
-        with _opened(self.shards[file]) as opened:
-            about = opened.metadata.row_group(number)
-            n = max(1, min(MOST_AT_ONCE, AT_ONCE * about.num_rows // max(1, about.total_byte_size)))
-            yield from opened.iter_batches(n, row_groups=[number], columns=wanted, use_threads=False)
-        raise DataError(f"{self.shards[file].path} ends early: get the file again.")
+        while True:
+            try:
+                with _opened(shard, footer and footer.about) as opened:
+                    about = opened.metadata.row_group(number)
+                    n = max(1, min(MOST_AT_ONCE, AT_ONCE * about.num_rows // max(1, about.total_byte_size)))
+                    batches = opened.iter_batches(n, row_groups=[number], columns=wanted, use_threads=False)
+                    for batch in islice(batches, given, None):
+                        given += 1
+                        yield batch
+                raise DataError(f"{shard.path} ends early: get the file again.")
+            except DataError as error:
+                if patience.ends(error):
+                    raise

@@ -23,7 +23,8 @@ from ganvas.calibrate import calibrate_run
 from ganvas.comparison import compare
 from ganvas.data import open_data
 from ganvas.data import stream as room
-from ganvas.errors import RunError
+from ganvas.engine import Engine
+from ganvas.errors import DataError, RunError
 from ganvas.evaluation import evaluate
 from ganvas.run import Run
 from ganvas.training import train
@@ -157,6 +158,25 @@ def test_a_changed_source_is_said_and_the_run_goes_on(
     assert "has changed" not in capsys.readouterr().err  # it is the run's source now
     with pytest.raises(RunError, match="the data was"):
         train("autoencoder", **{**arguments, "data": str(folder)})
+
+
+def test_data_that_breaks_in_the_middle_is_said_with_the_checkpoint_to_go_on_from(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Engine.step
+
+    def breaks(self: Engine, batch: Any) -> Any:
+        if self.clock.step == 11:
+            for path in folder.glob("train-*"):
+                path.unlink()
+        return step(self, batch)
+
+    monkeypatch.setattr(Engine, "step", breaks)
+    arguments = {**ARGUMENTS, "data": f"{folder}?stream=true", "out": tmp_path / "run", "steps": 100}
+    with pytest.raises(
+        DataError, match=r"parquet is gone: check the path; the last checkpoint is .*-00000010, from whi"
+    ):
+        train("autoencoder", **arguments)
 
 
 def test_a_run_goes_on_with_files_that_were_copied_elsewhere(

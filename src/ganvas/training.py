@@ -20,7 +20,7 @@ from ganvas.calibrate import calibrate
 from ganvas.console import meter, note
 from ganvas.data import Batches
 from ganvas.engine import Engine
-from ganvas.errors import Diverged, RunError, Stopped, UsageError
+from ganvas.errors import DataError, Diverged, RunError, Stopped, UsageError
 from ganvas.evaluation import ALL as METRICS
 from ganvas.evaluation import ELBO, evaluate
 from ganvas.health import verdicts
@@ -127,6 +127,13 @@ class _Training:
         ):
             try:
                 self._loop()
+            except DataError as error:  # as where a line breaks that a set is streamed over
+                if self.saved is None:
+                    raise
+                raise DataError(
+                    f"{str(error).removesuffix('.')}; the last checkpoint is {self.saved}, from which the same command "
+                    "goes on."
+                ) from error
             except FloatingPointError as error:
                 good = self.saved or (checkpoint and checkpoint.folder)
                 last = f"the last good checkpoint is {good}" if good else "there is no checkpoint yet"

@@ -187,6 +187,43 @@ def test_of_a_file_that_was_written_anew_the_second_part_of_the_fingerprint_chan
         assert (now == listed, later == times) == (True, False), kind
 
 
+@given(layouts(), st.integers(1, 12))
+@settings(max_examples=60)
+def test_what_is_shown_of_a_large_set_is_as_many_rows_as_asked_for(layout: tuple[list[int], int], n: int) -> None:
+    starts, rows = layout
+    data = Streamed.__new__(Streamed)
+    data.__dict__ |= {"_starts": np.array(starts), "splits": {"train": rows}, "split": "train"}
+    shown = data.spread(n).tolist()
+    assert len(shown) == min(n, rows)
+    assert shown == sorted(set(shown))
+    assert set(shown) <= set(range(rows))
+
+
+def test_of_one_row_group_the_first_rows_are_shown(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "a.parquet", [encoded(noise(0))] * 600)
+    assert open_data(f"{path}?stream=true").spread(64).tolist() == list(range(64))
+
+
+def test_runs_that_a_window_does_not_hold_are_noted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = parquet(tmp_path / "a.parquet", pictures(40), row_group_size=16)
+    for window in (16, 15):
+        monkeypatch.setattr(room, "WINDOW_ROWS", (window, window))
+        data = open_data(f"{path}?stream=true&holdout=0.1")
+        for split in (data, data.part("test"), data):
+            split.order(4, 0)
+        (*said,) = capsys.readouterr().err.splitlines()
+        assert len(said) == (window == 15 and np.diff(data._starts, append=len(data)).max() > 15), said
+    data = open_data(f"{path}?stream=true")
+    data.order(4, 0)
+    data.order(4, 1)
+    assert capsys.readouterr().err == (
+        f"note: {path} is read in runs of up to 16 rows, of which 15 are shuffled at a time: if neighbours are alike, "
+        "as where classes are sorted, shuffle its rows once or write smaller row groups.\n"
+    )
+
+
 # ---- batches ---------------------------------------------------------------------------------------------------------
 @pytest.mark.usefixtures("narrow")
 def test_batches_have_the_rows_of_their_steps_however_they_are_asked_for(folder: Path) -> None:

@@ -13,7 +13,7 @@ import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property, lru_cache
 from itertools import islice
 from typing import Any, cast
@@ -136,13 +136,15 @@ class _Bad:
 
 @dataclass(frozen=True)
 class _Shared:
-    """What the splits of a streamed set share. chosen: which rows of which part; None for all of them."""
+    """What the splits of a streamed set share. chosen: which rows of which part; None for all of them. said: what was
+    noted of its order."""
 
     source: Source
     scan: Scan
     chosen: Mapping[str, tuple[str, Rows | None]]
     preparation: Preparation
     bad: _Bad
+    said: list[str] = field(default_factory=list)
 
     @cached_property
     def held(self) -> int:
@@ -253,9 +255,11 @@ class Streamed(Dataset):
         starts = self._starts
         if starts is None or len(self) <= PLACES * n:
             return super().spread(n)
-        places = np.linspace(0, len(starts) - 1, PLACES).round().astype(int)
-        rows = np.unique(starts[places][:, None] + np.arange(-(-n // PLACES)))
-        return rows[rows < len(self)][:n]
+        places = np.unique(np.linspace(0, len(starts) - 1, PLACES).round().astype(int))
+        rows = np.unique(starts[places][:, None] + np.arange(-(-n // len(places))))
+        rows = rows[rows < len(self)][:n]
+        more = np.setdiff1d(np.arange(2 * n), rows)[: n - len(rows)]  # where runs are short, or the last one is
+        return np.union1d(rows, more)
 
     def arrays(self, rows: AnyRows) -> Arrays:
         """The fields of rows as they are prepared: ``image`` uint8 [B, H, W, C], and ``label`` int64 [B]."""
@@ -281,8 +285,17 @@ class Streamed(Dataset):
 
     # ---- for a feed, whose threads call these ------------------------------------------------------------------------
     def order(self, batch_size: int, seed: int) -> Shuffle:
-        """The order of its rows in training."""
-        return Shuffle(self._starts, len(self), self._shared.window, batch_size, seed)
+        """The order of its rows in training. Where runs are longer than what is shuffled together, that is said."""
+        order = Shuffle(self._starts, len(self), self._shared.window, batch_size, seed)
+        longest = 1 if order.starts is None else int(np.diff(order.starts, append=len(self)).max())
+        if longest > order.size and not self._shared.said:
+            self._shared.said.append(
+                f"{self._shared.source.where} is read in runs of up to {longest:,} rows, of which {order.size:,} are "
+                "shuffled at a time: if neighbours are alike, as where classes are sorted, shuffle its rows once or "
+                "write smaller row groups"
+            )
+            note(f"note: {self._shared.said[0]}.")
+        return order
 
     def ahead(self, batch_size: int) -> int:
         """How many batches to prepare ahead, by the pixels and by the bytes of the files that are held meanwhile."""
@@ -345,7 +358,11 @@ class Streamed(Dataset):
             return self._part.labels[self._of(rows)]
         for picture in pictures:
             if picture.label is None or not 0 <= picture.label < len(self.schema.classes):
-                raise DataError(f"{picture.name} has the label {picture.label}, which is none of the classes.")
+                what = "no label" if picture.label is None else f"the label {picture.label}, which is no class"
+                raise DataError(
+                    f"{picture.name}, in split {self.split}, has {what}: leave "
+                    "stream=true away, and the set is read whole, without labels where some rows lack one."
+                )
         return np.array([picture.label for picture in pictures], np.int64)
 
 

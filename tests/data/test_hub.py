@@ -84,6 +84,12 @@ def test_of_several_configurations_one_is_named(tmp_path: Path) -> None:
         sentence(caught.value)
 
 
+def test_a_mistake_of_our_own_is_not_told_as_one_of_the_set(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "columns", lambda *arguments: {}["a mistake"])
+    with pytest.raises(KeyError, match="a mistake"):
+        open_data(f"hub:{folder}?limit=7")  # of which there is no store yet
+
+
 # ---- files elsewhere -------------------------------------------------------------------------------------------------
 def test_files_of_another_system_are_streamed_with_labels_that_come_along(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

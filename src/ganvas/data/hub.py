@@ -32,8 +32,8 @@ def hub(spec: Spec) -> Source:
         builder = library("datasets", "hub:").load_dataset_builder(
             name, spec.config, cache_dir=str(cache_folder() / "hub")
         )
-        if spec.stream:
-            return _files(builder, name)
+    if spec.stream:
+        return _files(builder, name)
     identity = ["hub", name, *Path(builder.cache_dir).parts[-3:]]  # configuration, version, digest of the files
     return Source("set of the Hub", identity, lambda: _scan(builder, name, spec.config), where=f"hub:{name}")
 
@@ -80,20 +80,21 @@ def _scan(builder: Any, name: str, config: str | None) -> Scan:
     with _asking(name, config):
         builder.download_and_prepare()
         held = {str(split): data for split, data in builder.as_dataset().items() if len(data)}
-        follow = _built_as(builder, "imagefolder", "ImageFolder")  # there, pictures stay files
-        parts: dict[str, Part] = {}
-        unlabelled: list[str] = []
-        known: Columns | None = None
-        for split, data in _shown(held).items():
-            known = known or columns(data.features.arrow_schema, f"hub:{name}")
-            labels = None
-            if known.label is not None:
+    follow = _built_as(builder, "imagefolder", "ImageFolder")  # there, pictures stay files
+    parts: dict[str, Part] = {}
+    unlabelled: list[str] = []
+    known: Columns | None = None
+    for split, data in _shown(held).items():
+        known = known or columns(data.features.arrow_schema, f"hub:{name}")
+        labels = None
+        if known.label is not None:
+            with _asking(name, config):
                 column = data.select_columns([known.label]).with_format("arrow")[:].column(0)
-                labels = labels_of([(f"hub:{name}, split {split}", column)], known)
-                unlabelled += [split] * (labels is None)
-            pictures = data.select_columns([known.image]).with_format("arrow")
-            names = Named(len(data), partial("{}/{:06d}".format, split))
-            parts[split] = Part(names, partial(_read, pictures, names, follow), labels)
+            labels = labels_of([(f"hub:{name}, split {split}", column)], known)
+            unlabelled += [split] * (labels is None)
+        pictures = data.select_columns([known.image]).with_format("arrow")
+        names = Named(len(data), partial("{}/{:06d}".format, split))
+        parts[split] = Part(names, partial(_read, pictures, names, follow), labels)
     if known is None:
         raise DataError(f"hub:{name} has no rows.")
     return scanned(parts, unlabelled, known)
@@ -128,7 +129,8 @@ def _files(builder: Any, name: str) -> Source:
             f"hub:{name} cannot be streamed, as only a set that is kept as Parquet can: leave stream=true away."
         )
     found = {str(split): [str(path) for path in paths] for split, paths in builder.config.data_files.items()}
-    splits = _shown({split: [_shard(path, name) for path in paths] for split, paths in found.items()})
+    with _asking(name, None):  # for their sizes
+        splits = _shown({split: [_shard(path, name) for path in paths] for split, paths in found.items()})
     return parquet([shard for shards in splits.values() for shard in shards], name, f"hub:{name}", splits)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -70,6 +71,15 @@ def test_many_may_read_it_at_once_in_a_process(folder: Path) -> None:
     readers = [scan.parts["train"].read(np.arange(30)) for scan in scans]
     for blocks in zip(*readers, strict=True):
         assert blocks[0] == blocks[1]
+
+
+def test_one_that_was_written_anew_in_its_place_is_read_anew(folder: Path, tmp_path: Path) -> None:
+    old = open_data(f"{folder}?stream=true")
+    assert all_names(old) == sorted(TRAIN)
+    lmdb_of(tmp_path / "new", VAL)
+    os.replace(tmp_path / "new" / "data.mdb", folder / "bedroom_train_lmdb" / "data.mdb")
+    assert all_names(open_data(f"{folder}?stream=true")) == sorted(VAL)
+    assert len(everything(old)) == len(TRAIN)  # which holds the old one open
 
 
 def test_streams_the_rows_that_the_store_has(folder: Path) -> None:

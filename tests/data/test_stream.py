@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 import tracemalloc
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -399,6 +400,30 @@ def test_memory_does_not_grow_with_the_set(tmp_path: Path, monkeypatch: pytest.M
 
     peak(64)  # what is imported and kept
     assert peak(800) < 1.3 * peak(200)
+
+
+def test_warnings_of_odd_files_are_silenced_while_they_are_decoded_and_no_longer(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode, odd = room.decode, "PIL.TiffImagePlugin"
+
+    def warns(*arguments: Any) -> Any:
+        time.sleep(0.01)
+        warnings.warn_explicit("odd", UserWarning, "file", 1, module=odd)
+        return decode(*arguments)
+
+    before = list(warnings.filters)
+    monkeypatch.setattr(room, "decode", warns)
+    data = open_data(f"{folder}?stream=true")
+    batches = Batches(data, 20, seed=0)
+    for step in range(3):
+        batches(step)
+        data.pixels(np.arange(20))
+    batches.close()
+    settled(batches._arrays)
+    assert list(warnings.filters) == before
+    with pytest.raises(UserWarning):
+        warnings.warn_explicit("odd", UserWarning, "file", 1, module=odd)
 
 
 # ---- what cannot be read ---------------------------------------------------------------------------------------------

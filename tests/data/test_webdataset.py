@@ -85,6 +85,11 @@ def test_shards_that_webdataset_wrote_are_the_pictures_that_it_was_given(
         ({"json": {"label": "cat", "class": 0}}, 0),
         ({"json": {"label": "cat"}}, None),
         ({"json": [1, 2]}, None),
+        ({"meta.json": b"{}", "json": b"{'label': 1}"}, None),
+        ({"json": b"\xff"}, None),
+        ({"json": b"[" * 100_000}, None),
+        ({"json": b'{"label": 1, "text": "' + b"x" * (1 << 20) + b'"}'}, None),
+        ({"cls": b"1", "json": b"{"}, 1),
         ({"txt": "a cat"}, None),
     ],
 )

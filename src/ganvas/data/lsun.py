@@ -109,12 +109,14 @@ class _Database:
         return DataError(f"{self.file} does not read as an LMDB ({reason}): get it again.")
 
 
-_OPEN: weakref.WeakValueDictionary[str, _Database] = weakref.WeakValueDictionary()
+_OPEN: weakref.WeakValueDictionary[tuple[object, ...], _Database] = weakref.WeakValueDictionary()
 
 
 def _database(file: Path) -> _Database:
-    """The database, opened once however many read it: a process may not open it twice."""
-    place = os.path.realpath(file)
+    """The database, opened once however many read it: a process may not open it twice. One that was written anew in its
+    place is another."""
+    status = file.stat()
+    place = (os.path.realpath(file), status.st_ino, status.st_mtime_ns)
     database = _OPEN.get(place)
     if database is None:
         database = _OPEN[place] = _Database(file)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -204,6 +205,31 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     else:  # 16-bit PNGs are mode I in older Pillows; a 32-bit TIFF may well hold bytes
         top = 255.0 if image.mode == "I" and image.format != "PNG" and values.max() <= 255 else 65535.0
     return Image.fromarray((values * (255 / top)).round().astype(np.uint8))
+
+
+class _Hush:
+    """Silences what Pillow warns of while any thread is within, each of which may enter."""
+
+    def __init__(self) -> None:
+        self._lock, self._within = threading.Lock(), 0
+        self._filter: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._within += 1
+            if self._within == 1:
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+                self._filter = warnings.filters[0]
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._within -= 1
+            if not self._within:
+                with suppress(ValueError):  # somebody else has put it away
+                    cast(list[Any], warnings.filters).remove(self._filter)
+
+
+hushed = _Hush()
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import threading
-import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
@@ -26,7 +25,7 @@ from ganvas.data.archives import DAMAGE
 from ganvas.data.building import LARGEST_KEPT, SIDE, choose, first_sizes, preparation, tolerate
 from ganvas.data.dataset import Arrays, Dataset
 from ganvas.data.dataset import Rows as AnyRows
-from ganvas.data.pictures import Preparation, decode
+from ganvas.data.pictures import Preparation, decode, hushed
 from ganvas.data.source import BadPicture, Encoded, Rows, Scan, Source
 from ganvas.data.spec import Spec
 from ganvas.data.store import digest
@@ -173,7 +172,6 @@ def streamed(source: Source, spec: Spec, *, natural: bool = False) -> Streamed:
             f"{source.where} ({source.layout}) cannot be streamed, as {STREAMS} can: leave stream=true away."
         )
     scan = source.scan()
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd files, in threads: what cannot be read is told
     size = spec.size or (spec.crop if isinstance(spec.crop, tuple) else source.size)
     if size is None:
         first = list(islice(first_sizes(scan), PEEKED))
@@ -329,8 +327,9 @@ class Streamed(Dataset):
         width, height = preparation.size
         pixels = np.empty((len(pictures), height, width, preparation.channels), np.uint8)
         stretches = [slice(start, start + STRETCH) for start in range(0, len(pictures), STRETCH)]
-        done = run(self._decode, [pictures[some] for some in stretches], [pixels[some] for some in stretches])
-        good = np.concatenate([np.empty(0, bool), *done])
+        with hushed:  # odd files are warned of, and those that cannot be read are told
+            done = run(self._decode, [pictures[some] for some in stretches], [pixels[some] for some in stretches])
+            good = np.concatenate([np.empty(0, bool), *done])
         arrays: Arrays = {"image": pixels}
         if "label" in self.schema:
             arrays["label"] = self._labels(rows, pictures)

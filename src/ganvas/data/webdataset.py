@@ -105,24 +105,30 @@ def _samples(shard: Shard) -> Iterator[_Sample]:
 
 
 def _label(shard: Shard, info: tarfile.TarInfo, suffix: str, stream: IO[bytes]) -> int | None:
-    """The class that a ``.cls`` says, or a ``.json`` if it says one."""
+    """The class that a ``.cls`` says, or a ``.json`` if it says one: which may say anything else."""
     try:
         if info.size > MOST_LABEL:
             raise ValueError(f"{info.size:,} bytes")
         stream.seek(info.offset_data)
         said = json.loads(stream.read(info.size))
-        if suffix == ".json":
-            numbers = [said[key] for key in LABEL_KEYS if type(said.get(key)) is int] if isinstance(said, dict) else []
-            if not numbers:
-                return None
-            said = numbers[0]
-        if type(said) is not int or not 0 <= said < MOST_CLASSES:
-            raise ValueError(f"{str(said)[:40]!r}")
     except (*DAMAGE, RecursionError) as error:
-        raise DataError(
-            f"{shard.path}: {info.name} is no label ({error}): write a whole number from 0 to {MOST_CLASSES - 1}."
-        ) from error
+        if suffix == ".json" and isinstance(error, ValueError | RecursionError):
+            return None
+        raise _no_label(shard, info, error) from error
+    if suffix == ".json":
+        numbers = [said[key] for key in LABEL_KEYS if type(said.get(key)) is int] if isinstance(said, dict) else []
+        if not numbers:
+            return None
+        said = numbers[0]
+    if type(said) is not int or not 0 <= said < MOST_CLASSES:
+        raise _no_label(shard, info, repr(str(said)[:40]))
     return said
+
+
+def _no_label(shard: Shard, info: tarfile.TarInfo, reason: object) -> DataError:
+    return DataError(
+        f"{shard.path}: {info.name} is no label ({reason}): write a whole number from 0 to {MOST_CLASSES - 1}."
+    )
 
 
 def _index(shards: Sequence[Shard], building: Building) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import lru_cache
@@ -88,6 +90,13 @@ def test_a_mistake_of_our_own_is_not_told_as_one_of_the_set(folder: Path, monkey
     monkeypatch.setattr(hub, "columns", lambda *arguments: {}["a mistake"])
     with pytest.raises(KeyError, match="a mistake"):
         open_data(f"hub:{folder}?limit=7")  # of which there is no store yet
+
+
+def test_the_extra_names_the_libraries_that_are_imported_and_no_others() -> None:
+    root = Path(__file__).resolve().parents[2]
+    extra = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]["hub"]
+    sources = "".join(path.read_text() for path in (root / "src").rglob("*.py"))
+    assert {re.split("[<>=]", one)[0] for one in extra} == set(re.findall(r'library\(f?"(\w+)', sources))
 
 
 # ---- files elsewhere -------------------------------------------------------------------------------------------------

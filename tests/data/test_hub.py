@@ -17,9 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from drawing import all_names, everything, noise, sentence, write
+from drawing import all_names, encoded, everything, noise, sentence, write
 from sharding import CLASSES, hub_folder, pictures
-from sharding import parquet as written
 
 from ganvas.data import Batches, hub, open_data, parquet
 from ganvas.data.source import Source
@@ -174,9 +173,9 @@ def test_a_line_that_breaks_for_a_moment_is_tried_again_from_where_it_broke(
     tmp_path: Path, line: tuple[Any, Callable[..., Source]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     system, far = line
-    monkeypatch.setattr(parquet, "MOST_AT_ONCE", 3)
-    source = far("2", written(tmp_path / "a.parquet", [b"%d" % i for i in range(20)]))
-    broken = iter([True, True, False, True, True, False])
+    monkeypatch.setattr(parquet, "MOST_AT_ONCE", 1)
+    source = far("2", hub_folder(tmp_path, {"train-000-of-001.parquet": pictures(9)}) / "train-000-of-001.parquet")
+    broken = iter([True, True, False] * 3)  # for the footer, the first labels and the first pictures
     real, batches, failed = system.open, pq.ParquetFile.iter_batches, []
 
     def opened(*path: str, **how: Any) -> Any:
@@ -193,11 +192,12 @@ def test_a_line_that_breaks_for_a_moment_is_tried_again_from_where_it_broke(
 
     monkeypatch.setattr(system, "open", opened)
     part = source.scan().parts["train"]
-    list(part.read(np.arange(3)))
+    list(part.read(np.arange(4, 6)))
+    assert next(broken, None) is None
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", broke)
     part = source.scan().parts["train"]
-    read = [picture.data for block in part.read(np.arange(20)) for picture in block]
-    assert (read, failed) == ([b"%d" % i for i in range(20)], [2])
+    read = [(picture.data, picture.label) for block in part.read(np.arange(9)) for picture in block]
+    assert (read, failed) == ([(encoded(pixels), i % 3) for i, pixels in enumerate(pictures(9))], [2])
 
 
 @pytest.mark.parametrize(("missing", "says"), [(None, "no label"), (-1, "the label -1, which is no class")])

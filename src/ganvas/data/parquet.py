@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ FOOTERS_AT_ONCE = 16  # that are asked for together: a line answers each of them
 PATIENCE = (1.0, 4.0)  # seconds after which what is far is asked for again
 
 Splits = Mapping[str, Sequence[Shard]]
+T = TypeVar("T")
 
 
 def holds_pictures(shard: Shard) -> bool:
@@ -234,14 +235,7 @@ def _footer(shard: Shard) -> _Footer:
 
 
 def _asked(shard: Shard) -> _Footer:
-    patience = _Patience(shard)
-    while True:
-        try:
-            with _opened(shard) as file:
-                return _Footer(file.metadata, columns(file.schema_arrow, shard.path))
-        except DataError as error:
-            if patience.ends(error):
-                raise
+    return _patiently(shard, None, lambda file: _Footer(file.metadata, columns(file.schema_arrow, shard.path)))
 
 
 _asked_once = lru_cache(maxsize=1024)(_asked)
@@ -259,6 +253,18 @@ class _Patience:
             return True
         time.sleep(self.waits.pop(0))
         return False
+
+
+def _patiently(shard: Shard, footer: Any, ask: Callable[[Any], T]) -> T:
+    """What a file answers. Raises DataError."""
+    patience = _Patience(shard)
+    while True:
+        try:
+            with _opened(shard, footer) as file:
+                return ask(file)
+        except DataError as error:
+            if patience.ends(error):
+                raise
 
 
 @contextmanager
@@ -301,12 +307,13 @@ def _groups(footer: Any, known: Columns, shard: Shard) -> list[int]:
 
 
 def _column(footers: Mapping[Shard, _Footer], name: str, *, whole: bool) -> Iterator[tuple[str, Any]]:
-    """A column of each file, or of its first row group."""
+    """A column of each file that has rows, or of its first row group."""
+
+    def ask(file: Any) -> Any:
+        return (file.read(columns=[name]) if whole else file.read_row_group(0, columns=[name])).column(0)
+
     for shard, footer in footers.items():
-        with _opened(shard, footer.about) as file:
-            if file.metadata.num_row_groups:
-                table = file.read(columns=[name]) if whole else file.read_row_group(0, columns=[name])
-                yield shard.path, table.column(0)
+        yield shard.path, _patiently(shard, footer.about, ask)
 
 
 class _Pictures:

@@ -20,6 +20,7 @@ SHORTER = {
     "--minutes 60": "--minutes 60 --preset tiny --steps 3",
     "--conditional": "--conditional --preset tiny --steps 3",
     "-n 64": "-n 16",
+    "--data cifar10=data/cifar10": "--data 'cifar10=digits?limit=100' --models vae --width 2 --steps 2",
 }
 
 

@@ -68,6 +68,7 @@ def test_a_range_names_every_number_at_the_width_it_is_given(
     [
         ("a/train-{000..003}.tar", "there is no {root}/a/train-003.tar"),
         ("a/none-*.tar", "matches no file; check the pattern"),
+        ("none\n*.tar", r"none\n*.tar' matches no file"),
         ("a/train-{2..1}.tar", "a range that ends before it begins: {{2..1}}"),
         ("a/{0000..9999}-{0000..9999}.tar", "names over 1,000,000 files"),
         ("a/**", "names other files than Parquet alone"),

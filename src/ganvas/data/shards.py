@@ -48,17 +48,22 @@ def matching(pattern: str) -> list[Shard]:
 
     Raises DataError where there are none, or not every one of a range.
     """
-    whole = os.path.expanduser(pattern)
+    whole, shown = os.path.expanduser(pattern), _shown(pattern)
     found: set[str] = set()
-    for part in _ranged(whole, pattern):
+    for part in _ranged(whole, shown):
         matches = glob.glob(part, recursive=True) if glob.has_magic(part) else [part] * os.path.isfile(part)
         matches = [match for match in matches if os.path.isfile(match)]
         if not matches:
-            missing = f": there is no {part}" if part != whole else ""
-            raise DataError(f"{pattern} matches no file{missing}; check the pattern.")
+            missing = f": there is no {_shown(part)}" if part != whole else ""
+            raise DataError(f"{shown} matches no file{missing}; check the pattern.")
         found.update(matches)
     fixed = whole[: match.start()] if (match := MAGIC.search(whole)) else whole
     return local(found, os.path.dirname(fixed) or ".")
+
+
+def _shown(text: str) -> str:
+    """A pattern as a sentence can hold it."""
+    return text if text.isprintable() else repr(text)
 
 
 def _ranged(text: str, pattern: str) -> list[str]:

@@ -86,7 +86,7 @@ def test_the_pages_are_there_with_their_sheets(whole: Path) -> None:
         Image.open(whole / "cifar10-samples.png") as samples,
         Image.open(whole / "cifar10-reconstructions.png") as pairs,
     ):
-        assert samples.size[0] > 16 * 64
+        assert samples.size[0] > 10 * 64
         assert samples.size[1] == pairs.size[1]  # two models; the images and one
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ganvas.benchmark.cell import PICTURES
 from ganvas.benchmark.result import Table
-from ganvas.benchmark.scoring import originals
+from ganvas.benchmark.scoring import SHOWN, originals
 from ganvas.benchmark.table import ALIKE, CLOSE, FAR, NOTES, TITLES, Verdict, published
 from ganvas.console import clock
 from ganvas.data import named
@@ -238,7 +238,7 @@ def _pictures(table: Table, data: str, kind: str) -> dict[str, Any]:
         try:
             with np.load(Path(result.cell.folder) / PICTURES, allow_pickle=False) as arrays:
                 if kind in arrays:
-                    found[TITLES[result.cell.row]] = arrays[kind]
+                    found[TITLES[result.cell.row]] = arrays[kind][:SHOWN]
         except (OSError, ValueError):
             continue
     return found

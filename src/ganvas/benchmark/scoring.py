@@ -33,7 +33,7 @@ from ganvas.verbs import Decodes, Infers, Reconstructs, Samples
 
 BATCH = 64
 MOST_BATCHES = 782  # for a distance
-SHOWN = 16  # samples, and reconstructions, that are kept for the sheets
+SHOWN = 10  # samples, and reconstructions, that are kept for the sheets
 
 Pictures = NDArray[np.uint8]  # [N, H, W, C]
 

@@ -130,6 +130,20 @@ def writing(path: Path, advice: str = "free some space", error: type[GanvasError
         raise error(f"{path} cannot be written: {refusal.strerror or refusal}; {advice}.") from refusal
 
 
+@contextmanager
+def holding(folder: Path, busy: str) -> Iterator[None]:
+    """Holds a folder for this process; the lock dies with it. Raises RunError(busy) where another process has it."""
+    from filelock import FileLock, Timeout
+
+    with writing(folder, "choose another --out"):
+        try:
+            lock = FileLock(folder / ".lock", timeout=0).acquire()
+        except Timeout:
+            raise RunError(busy) from None
+    with lock:
+        yield
+
+
 def sha256(path: Path) -> str:
     """The file's SHA-256 as 64 hexadecimal digits."""
     with path.open("rb") as file:

@@ -27,7 +27,7 @@ import ganvas
 from ganvas.checkpoint import Checkpoint, verified, write
 from ganvas.console import note
 from ganvas.errors import Damaged, RunError, UsageError
-from ganvas.files import atomic, leftovers, remove, writing
+from ganvas.files import atomic, holding, leftovers, remove, writing
 from ganvas.settings import FORMAT, RunConfig, differences, origins
 
 if TYPE_CHECKING:
@@ -92,18 +92,10 @@ class Run:
     def locked(folder: str | Path) -> Iterator[None]:
         """Holds the folder for this process; the lock dies with it. Raises RunError when another process holds it, or
         when it cannot be a run folder."""
-        from filelock import FileLock, Timeout
-
         folder = Path(folder)
         _claim(folder)
-        with writing(folder, "choose another --out"):
-            try:
-                lock = FileLock(folder / ".lock", timeout=0).acquire()
-            except Timeout:
-                raise RunError(
-                    f"Another process is training in {folder}; wait for it, stop it, or use --new for another folder."
-                ) from None
-        with lock:
+        busy = f"Another process is training in {folder}; wait for it, stop it, or use --new for another folder."
+        with holding(folder, busy):
             yield
 
     # ---- checkpoints -------------------------------------------------------------------------------------------------

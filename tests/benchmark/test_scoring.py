@@ -34,11 +34,14 @@ def splits(data: Path) -> tuple[Dataset, Dataset]:
 
 
 def game(system: str, dataset: Dataset, **leaves: object) -> Game:
-    """A game whose running averages are far from any batch's statistics, as in a run."""
+    """A game whose weights are as large as in a run, and whose running averages are far from any batch's statistics."""
     torch.manual_seed(1)
     config, _ = games.system(system).preset("tiny")
     own = {leaf: getattr(config, leaf) for leaf in config.__dataclass_fields__}
     made = games.system(system).build({**own, **leaves}, dataset.schema)
+    with torch.no_grad():
+        for weight in made.parameters():
+            weight.mul_(8 if weight.ndim > 1 else 1)
     for name, buffer in made.named_buffers():
         if name.endswith("running_mean"):
             buffer.normal_()
@@ -61,7 +64,7 @@ def test_reconstructions_decode_a_draw_of_the_posterior_with_the_statistics_of_t
     with torch.no_grad():
         made.E.log_sigma.normal_(0, 0.5)  # type: ignore[union-attr, operator]
     by_hand = copy.deepcopy(made).train()  # in training mode a batch norm takes the batch's statistics
-    errors = []
+    errors, means = [], []
     with torch.no_grad():
         for i, x in enumerate(batches_of(test)):
             mu, log_sigma = by_hand.E(x)  # type: ignore[operator]
@@ -70,9 +73,12 @@ def test_reconstructions_decode_a_draw_of_the_posterior_with_the_statistics_of_t
                 z = torch.cat([z, noise(64, 4, seed=3, first=64 * i, purpose=Purpose.POSTERIOR)], 1)
             net = by_hand.D if system == "vae" else by_hand.G
             errors.append((net(z) - x).double().square().mean())  # type: ignore[operator]
+            z[:, : mu.shape[1]] = mu
+            means.append((net(z) - x).double().square().mean())  # type: ignore[operator]
     found = scoring.score(made, train, test, ["mse"], seed=3)
     assert found.figures["mse"].n == 128 == 64 * len(errors)
     np.testing.assert_allclose(found.figures["mse"].value, torch.stack(errors).mean(), rtol=1e-5)
+    assert abs(found.figures["mse"].value / float(torch.stack(means).mean()) - 1) > 1e-4  # the mean would be another
     assert found.figures["mse"].recipe["batch norm"] == "statistics of each batch of 64"
 
 

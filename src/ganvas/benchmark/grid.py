@@ -25,7 +25,7 @@ from ganvas.data import Dataset, named, open_data, parse
 from ganvas.data.opening import EMBEDDED
 from ganvas.errors import DataError, GanvasError, RunError, UsageError, nearest
 from ganvas.evaluation import Tools
-from ganvas.files import writing
+from ganvas.files import holding, writing
 from ganvas.run import Run
 
 PULSE = 30.0  # seconds between lines on how far the cells are
@@ -75,7 +75,10 @@ def avae_table(
     rows = _chosen(models, SEVEN, ROWS, "model")
     sets = _chosen(None if data is None else list(data), size.data, DATA, "data set")
     folder = Path(out)
-    with _locked(folder):
+    with writing(folder, "choose another --out"):
+        folder.mkdir(parents=True, exist_ok=True)
+    busy = f"Another process is at work on the benchmark in {folder}; wait for it, stop it, or choose another --out."
+    with holding(folder, busy):
         splits = {name: _splits(name, (data or {}).get(name)) for name in sets}
         metrics = Tools(METRICS).names
         grid = [
@@ -120,24 +123,6 @@ def _chosen(asked: Sequence[str] | None, default: Sequence[str], known: Sequence
         if name not in known:
             raise UsageError(f"avae-table has no {what} {name!r}: {nearest(name, known)}.")
     return list(dict.fromkeys(asked if asked is not None else default))
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Holds the benchmark's folder for this process."""
-    from filelock import FileLock, Timeout
-
-    with writing(folder, "choose another --out"):
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            lock = FileLock(folder / ".lock", timeout=0).acquire()
-        except Timeout:
-            raise RunError(
-                f"Another process is at work on the benchmark in {folder}; wait for it, stop it, or choose another "
-                "--out."
-            ) from None
-    with lock:
-        yield
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -96,6 +96,7 @@ class Game(nn.Module):
     old weights, then all step. Never yield inside ``with``.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ()  # of data, the preferred first; (): whatever has the fields it plays with
     clock = Clock()  # the engine's: a round asks through when(), every() and now()
     seat = Seat()
 

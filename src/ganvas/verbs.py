@@ -74,6 +74,30 @@ class Bounds(Protocol):
         """
 
 
+@runtime_checkable
+class Translates(Protocol):
+    """Maps an image, or a label map, to an image of another domain."""
+
+    def translate(
+        self,
+        x: Tensor,
+        *,
+        instances: Tensor | None = None,
+        style: Tensor | None = None,
+        direction: str = "AtoB",
+        as_published: bool = False,
+        seed: int = 0,
+        first: int = 0,
+    ) -> Tensor:
+        """The translation of each row, images [N, C, H, W] of the size of ``x``.
+
+        x: images [N, C, H, W], or label maps uint8 [N, H, W] with their ``instances`` int32 [N, H, W] where the system
+        was trained with any. style: features [N, F, H, W]; None: drawn by the seed, where a system has styles.
+        direction: AtoB or BtoA. as_published: with the dropout that the authors' test script leaves on. Raises
+        UsageError for what a system has not.
+        """
+
+
 VERBS: dict[str, type] = {
     "sample": Samples,
     "encode": Encodes,
@@ -81,6 +105,7 @@ VERBS: dict[str, type] = {
     "decode": Decodes,
     "reconstruct": Reconstructs,
     "elbo": Bounds,
+    "translate": Translates,
 }
 
 

@@ -1,0 +1,187 @@
+"""The nets of pix2pix (Isola et al. 2017, 1611.07004) and CycleGAN (Zhu et al. 2017, 1703.10593), as the authors' PyTorch
+release has them, under its state-dict keys: its checkpoints load as they are.
+
+Convolutions before an instance norm have a bias there, those before a batch norm none. Instance norm has no weights.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ganvas.nets.initial import initialise
+
+Norm = Literal["instance", "batch"]
+
+
+class ImageNorm(nn.BatchNorm2d):
+    """Batch norm in training; elsewhere each image by its own statistics.
+
+    The authors' test script leaves batch norm in training mode at batch 1, where it is an instance norm with weights: so
+    a picture never depends on its neighbours in the batch.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            return super().forward(x)
+        return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
+
+
+def normalised(norm: Norm, channels: int) -> nn.Module:
+    """The norm of that name over maps of so many channels."""
+    return nn.InstanceNorm2d(channels) if norm == "instance" else ImageNorm(channels)
+
+
+class ResnetBlock(nn.Module):
+    """x + f(x), with no ReLU after the sum; dropout, where there is any, shifts the second convolution's key."""
+
+    def __init__(self, channels: int, norm: Norm, dropout: bool) -> None:
+        super().__init__()
+        bias = norm == "instance"
+        self.conv_block = nn.Sequential(
+            nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3, bias=bias), normalised(norm, channels),
+            nn.ReLU(inplace=True), *([nn.Dropout(0.5)] if dropout else []),
+            nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3, bias=bias), normalised(norm, channels),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv_block(x)
+
+
+class ResnetGenerator(nn.Module):
+    """Images [B, inputs, H, W] to [B, outputs, H, W] in [-1, 1]; sides are multiples of 4 (Johnson et al. 2016,
+    1603.08155; 9 blocks for 256 px, 6 for 128 px: 1703.10593, section 7.2)."""
+
+    multiple = 4
+
+    def __init__(
+        self, inputs: int, outputs: int, width: int = 64, blocks: int = 9, norm: Norm = "instance", dropout: bool = False
+    ) -> None:  # fmt: skip
+        super().__init__()
+        bias = norm == "instance"
+        layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(inputs, width, 7, bias=bias)]
+        layers += [normalised(norm, width), nn.ReLU(inplace=True)]
+        for c in (width, 2 * width):
+            layers += [nn.Conv2d(c, 2 * c, 3, 2, 1, bias=bias), normalised(norm, 2 * c), nn.ReLU(inplace=True)]
+        layers += [ResnetBlock(4 * width, norm, dropout) for _ in range(blocks)]
+        for c in (4 * width, 2 * width):
+            layers += [nn.ConvTranspose2d(c, c // 2, 3, 2, 1, output_padding=1, bias=bias), normalised(norm, c // 2)]
+            layers += [nn.ReLU(inplace=True)]
+        layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, outputs, 7), nn.Tanh()]
+        self.model = nn.Sequential(*layers)
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)
+
+
+class Level(nn.Module):
+    """One level of a U-Net: down, what lies below, up; its input joins its output, but at the outermost."""
+
+    def __init__(
+        self,
+        outer: int,
+        inner: int,
+        below: Level | None,
+        norm: Norm,
+        *,
+        inputs: int | None = None,
+        outermost: bool = False,
+        dropout: bool = False,
+    ) -> None:
+        super().__init__()
+        self.outermost, bias = outermost, norm == "instance"
+        down = nn.Conv2d(outer if inputs is None else inputs, inner, 4, 2, 1, bias=bias)
+        up = nn.ConvTranspose2d(2 * inner if below else inner, outer, 4, 2, 1, bias=bias or outermost)
+        if outermost:
+            assert below is not None
+            layers: list[nn.Module] = [down, below, nn.ReLU(inplace=True), up, nn.Tanh()]
+        else:
+            # in place: the input that joins the output below is rectified, too; the ReLU above makes that no difference
+            layers = [nn.LeakyReLU(0.2, inplace=True), down, *([normalised(norm, inner), below] if below else [])]
+            layers += [nn.ReLU(inplace=True), up, normalised(norm, outer), *([nn.Dropout(0.5)] if dropout else [])]
+        self.model = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x) if self.outermost else torch.cat([x, self.model(x)], 1)
+
+
+class UNetGenerator(nn.Module):
+    """Images [B, inputs, H, W] to [B, outputs, H, W] in [-1, 1]; sides are multiples of 2^downs (1611.07004, section
+    6.1.1).
+
+    Widths double a level, up to eight times the first; dropout is in the inner levels where they no longer do.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, width: int = 64, downs: int = 8, norm: Norm = "batch", dropout: bool = False
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.multiple = 2**downs
+        widths = [width * min(2**i, 8) for i in range(downs)]
+        level: Level | None = None
+        for outer, inner in reversed(list(zip(widths[:-1], widths[1:], strict=True))):
+            level = Level(outer, inner, level, norm, dropout=dropout and level is not None and outer == inner)
+        self.model = Level(outputs, width, level, norm, inputs=inputs, outermost=True)
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)
+
+
+class PatchCritic(nn.Module):
+    """Images [B, inputs, H, W] to scores [B, 1, h, w] of overlapping patches, of 70x70 pixels for 3 layers (1611.07004,
+    section 6.1.2)."""
+
+    def __init__(self, inputs: int, width: int = 64, layers: int = 3, norm: Norm = "instance") -> None:
+        super().__init__()
+        bias = norm == "instance"
+        widths = [width * min(2**i, 8) for i in range(layers + 1)]
+        model: list[nn.Module] = [nn.Conv2d(inputs, width, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
+        for i, (a, b) in enumerate(zip(widths[:-1], widths[1:], strict=True), start=1):
+            model += [nn.Conv2d(a, b, 4, 2 if i < layers else 1, 1, bias=bias), normalised(norm, b)]
+            model += [nn.LeakyReLU(0.2, inplace=True)]
+        self.model = nn.Sequential(*model, nn.Conv2d(widths[-1], 1, 4, 1, 1))
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)
+
+
+class ImagePool(nn.Module):
+    """The last ``size`` fakes and older ones (Shrivastava et al. 2017, 1612.07828, section 2.3): until it is full it
+    keeps what comes; then, by a coin, it gives an old image for the new one.
+
+    Its images [size, *shape] are memory, saved with a checkpoint but no weights. Validation passes it by.
+    """
+
+    images: Tensor
+    held: Tensor
+
+    def __init__(self, size: int, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.size = size
+        self.register_buffer("images", torch.zeros(size, *shape), persistent=False)
+        self.register_buffer("held", torch.zeros((), dtype=torch.int64), persistent=False)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor, coins: Tensor) -> Tensor:
+        """Images [B, *shape] for images ``x`` [B, *shape]; coins: uniform in [0, 1), [B, 2]. Nothing leaves the
+        device."""
+        x = x.detach().to(self.images.dtype)
+        if not self.size or not self.training:
+            return x
+        given = []
+        for image, (swap, which) in zip(x, coins, strict=True):
+            full = self.held >= self.size
+            chosen = (which * self.size).long().clamp(max=self.size - 1)
+            slot = torch.where(full, chosen, self.held).view(1)
+            old = self.images.index_select(0, slot)[0]
+            swaps = full & (swap > 0.5)
+            given.append(torch.where(swaps, old, image))
+            self.images.index_copy_(0, slot, torch.where(swaps | ~full, image, old)[None])
+            self.held.add_((~full).long())
+        return torch.stack(given)

@@ -71,6 +71,12 @@ def accuracy(real: Tensor, fake: Tensor, between: float = 0.0) -> dict[str, Tens
     return {"accuracy": ((real > between).float().mean() + (fake < between).float().mean()) / 2}
 
 
+# ---- distances of pictures -------------------------------------------------------------------------------------------
+def l1(x: Tensor, y: Tensor) -> Tensor:
+    """E|x - y|, a mean over all pixels (Isola et al. 2017, 1611.07004, equation 3, as released)."""
+    return (wide(x) - wide(y)).abs().mean()
+
+
 # ---- likelihoods, per row --------------------------------------------------------------------------------------------
 def gaussian_nll(x: Tensor, mean: Tensor) -> Tensor:
     """-ln N(x; mean, I) = sum((x - mean)^2) / 2 + D/2 ln 2 pi, in nats, [B]."""

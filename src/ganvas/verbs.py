@@ -84,7 +84,7 @@ class Translates(Protocol):
         *,
         instances: Tensor | None = None,
         style: Tensor | None = None,
-        direction: str = "AtoB",
+        direction: str | None = None,
         as_published: bool = False,
         seed: int = 0,
         first: int = 0,
@@ -93,7 +93,7 @@ class Translates(Protocol):
 
         x: images [N, C, H, W], or label maps uint8 [N, H, W] with their ``instances`` int32 [N, H, W] where the system
         was trained with any. style: features [N, F, H, W]; None: drawn by the seed, where a system has styles.
-        direction: AtoB or BtoA. as_published: with the dropout that the authors' test script leaves on. Raises
+        direction: AtoB or BtoA; None: the one there is, or AtoB of two. as_published: with the dropout that the authors' test script leaves on. Raises
         UsageError for what a system has not.
         """
 

@@ -93,8 +93,8 @@ class Translates(Protocol):
 
         x: images [N, C, H, W], or label maps uint8 [N, H, W] with their ``instances`` int32 [N, H, W] where the system
         was trained with any. style: features [N, F, H, W]; None: drawn by the seed, where a system has styles.
-        direction: AtoB or BtoA; None: the one there is, or AtoB of two. as_published: with the dropout that the authors' test script leaves on. Raises
-        UsageError for what a system has not.
+        direction: AtoB or BtoA; None: the one there is, or AtoB of two. as_published: with the dropout that the
+        authors' test script leaves on. Raises UsageError for what a system has not.
         """
 
 

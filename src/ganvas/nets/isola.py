@@ -1,11 +1,13 @@
-"""The nets of pix2pix (Isola et al. 2017, 1611.07004) and CycleGAN (Zhu et al. 2017, 1703.10593), as the authors' PyTorch
-release has them, under its state-dict keys: its checkpoints load as they are.
+"""The nets of pix2pix (Isola et al. 2017, 1611.07004) and CycleGAN (Zhu et al. 2017, 1703.10593).
+
+They are as the authors' PyTorch release has them, under its state-dict keys: its checkpoints load as they are.
 
 Convolutions before an instance norm have a bias there, those before a batch norm none. Instance norm has no weights.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -20,8 +22,8 @@ Norm = Literal["instance", "batch"]
 class ImageNorm(nn.BatchNorm2d):
     """Batch norm in training; elsewhere each image by its own statistics.
 
-    The authors' test script leaves batch norm in training mode at batch 1, where it is an instance norm with weights: so
-    a picture never depends on its neighbours in the batch.
+    The authors' test script leaves batch norm in training mode at batch 1, where it is an instance norm with weights:
+    so a picture never depends on its neighbours in the batch.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -58,8 +60,14 @@ class ResnetGenerator(nn.Module):
     multiple = 4
 
     def __init__(
-        self, inputs: int, outputs: int, width: int = 64, blocks: int = 9, norm: Norm = "instance", dropout: bool = False
-    ) -> None:  # fmt: skip
+        self,
+        inputs: int,
+        outputs: int,
+        width: int = 64,
+        blocks: int = 9,
+        norm: Norm = "instance",
+        dropout: bool = False,
+    ) -> None:
         super().__init__()
         bias = norm == "instance"
         layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(inputs, width, 7, bias=bias)]
@@ -123,7 +131,7 @@ class UNetGenerator(nn.Module):
         self.multiple = 2**downs
         widths = [width * min(2**i, 8) for i in range(downs)]
         level: Level | None = None
-        for outer, inner in reversed(list(zip(widths[:-1], widths[1:], strict=True))):
+        for outer, inner in reversed(list(pairwise(widths))):
             level = Level(outer, inner, level, norm, dropout=dropout and level is not None and outer == inner)
         self.model = Level(outputs, width, level, norm, inputs=inputs, outermost=True)
         initialise(self)
@@ -141,7 +149,7 @@ class PatchCritic(nn.Module):
         bias = norm == "instance"
         widths = [width * min(2**i, 8) for i in range(layers + 1)]
         model: list[nn.Module] = [nn.Conv2d(inputs, width, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
-        for i, (a, b) in enumerate(zip(widths[:-1], widths[1:], strict=True), start=1):
+        for i, (a, b) in enumerate(pairwise(widths), start=1):
             model += [nn.Conv2d(a, b, 4, 2 if i < layers else 1, 1, bias=bias), normalised(norm, b)]
             model += [nn.LeakyReLU(0.2, inplace=True)]
         self.model = nn.Sequential(*model, nn.Conv2d(widths[-1], 1, 4, 1, 1))

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ganvas.ops.sheet import GAP, PAPER, WITHIN, enlarged, grid, save_sheet, to_uint8
+from ganvas.ops.sheet import GAP, LARGE, PAPER, WITHIN, enlarged, grid, save_sheet, table, to_uint8
 
 
 def pixels(n: int, h: int, w: int, c: int, seed: int = 0) -> np.ndarray:
@@ -98,3 +98,25 @@ def test_a_sheet_is_saved_as_its_name_says(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown file extension"):
         save_sheet(images, tmp_path / "a.xyz")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jpg", "a.png", "a.webp"]
+
+
+# ---- a table ---------------------------------------------------------------------------------------------------------
+def test_a_table_holds_images_of_any_size_each_in_its_place() -> None:
+    rows = [[pixels(1, 70, 90, 3, seed=i)[0], pixels(1, 30 + i, 64, 1, seed=9 + i)[0]] for i in range(3)]
+    sheet = np.asarray(table(rows))
+    assert sheet.shape == (3 * 70 + 4 * GAP, 90 + 64 + 3 * GAP, 3)
+    for i, (wide, grey) in enumerate(rows):
+        top = GAP + i * (70 + GAP)
+        assert np.array_equal(sheet[top : top + 70, GAP : GAP + 90], wide)
+        right = sheet[top : top + 70, GAP + 90 + GAP : -GAP]
+        assert np.array_equal(right[: 30 + i], grey.repeat(3, 2))
+        assert (right[30 + i :] == PAPER).all()
+
+
+def test_a_tables_small_images_grow_by_one_factor_and_its_large_ones_shrink() -> None:
+    small = [pixels(1, 20, 16, 3)[0], pixels(1, 10, 30, 3)[0]]
+    sheet = np.asarray(table([small]))
+    assert np.array_equal(sheet[GAP : GAP + 40, GAP : GAP + 32], small[0].repeat(2, 0).repeat(2, 1))
+    assert np.array_equal(sheet[GAP : GAP + 20, 2 * GAP + 32 : -GAP], small[1].repeat(2, 0).repeat(2, 1))
+    large = table([[np.full((256, 2048, 3), 7, np.uint8)]])
+    assert large.size == (LARGE + 2 * GAP, 64 + 2 * GAP)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ Images = Tensor | NDArray[np.uint8]  # float [N, C, H, W] in [-1, 1], or uint8 [
 PLEASANT = 64  # pixels a side up to which small images are enlarged, by whole factors
 GAP = 2  # pixels between images
 WITHIN = 1  # between an image and the one beside it
+LARGE = 512  # pixels a side down to which images of a table are shrunk
 PAPER = 255
 
 
@@ -71,6 +72,31 @@ def strips(rows: Mapping[str, Images], scale: int | None = None) -> Image.Image:
             picture = Image.fromarray(tile[..., 0] if tile.shape[2] == 1 else tile)
             sheet.paste(picture.convert("RGB"), (left + j * (w + GAP), top))
     return sheet
+
+
+def table(rows: Sequence[Sequence[NDArray[np.uint8]]]) -> Image.Image:
+    """Rows of images uint8 [H, W, C], of any sizes, C 1 or 3, as many in each row: in colour, each at the top left of
+    its place.
+
+    All are enlarged by one whole factor if all are under 64 px, and those over 512 px are shrunk to that.
+    """
+    scale = max(1, PLEASANT // max(max(image.shape[:2]) for row in rows for image in row))
+    tiles = [[_tile(image, scale) for image in row] for row in rows]
+    widths = [max(row[j].width for row in tiles) for j in range(len(tiles[0]))]
+    heights = [max(tile.height for tile in row) for row in tiles]
+    sheet = Image.new("RGB", (sum(widths) + GAP * (len(widths) + 1), sum(heights) + GAP * (len(heights) + 1)),
+                      (PAPER,) * 3)  # fmt: skip
+    for i, row in enumerate(tiles):
+        for j, tile in enumerate(row):
+            sheet.paste(tile, (sum(widths[:j]) + GAP * (j + 1), sum(heights[:i]) + GAP * (i + 1)))
+    return sheet
+
+
+def _tile(image: NDArray[np.uint8], scale: int) -> Image.Image:
+    pixels = enlarged(image[None], scale)[0]
+    tile = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
+    tile.thumbnail((LARGE, LARGE), Image.Resampling.LANCZOS)
+    return tile
 
 
 def enlarged(tiles: NDArray[np.uint8], scale: int | None = None) -> NDArray[np.uint8]:

@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from ganvas.game import Clock, Recipe, Schedule
-from ganvas.optim import KerasAdam, adam, constant, exponential_decay, keras_adam, linear_decay, rmsprop
+from ganvas.optim import (
+    KerasAdam,
+    adam,
+    constant,
+    during,
+    epoch_decay,
+    exponential_decay,
+    keras_adam,
+    linear_decay,
+    rmsprop,
+)
 
 RATE = float(torch.tensor(1e-3))  # as the learning rate's float32 scalar holds it
 BETAS = (0.5, 0.99)
@@ -132,9 +142,42 @@ def test_linear_decay_is_flat_then_straight(flat: float, want: list[float]) -> N
 @given(step=st.integers(0, 300), total=st.integers(1, 200), flat=st.floats(0, 0.99), rate=st.floats(1e-3, 1))
 def test_schedules_stay_between_0_and_1(step: int, total: int, flat: float, rate: float) -> None:
     """Beyond the planned end too, where a run may be taken on."""
-    for schedule in (constant, linear_decay(flat), exponential_decay(rate)):
+    stepped = (epoch_decay(flat, **how) for how in (INTENDED, RELEASED, HD))
+    for schedule in (constant, linear_decay(flat), exponential_decay(rate), *stepped):
         assert 0 <= at(schedule, step, total) <= 1
         assert at(schedule, step + 1, total) <= at(schedule, step, total)
+
+
+INTENDED, RELEASED, HD = ({"longer": 1}, {"shift": 1, "longer": 1}, {"shift": -1})
+
+
+@pytest.mark.parametrize(
+    ("how", "want"),  # by epoch, from 1, of 100 at full rate and 100 of decay
+    [
+        (INTENDED, {1: 1, 100: 1, 101: 100 / 101, 150: 51 / 101, 199: 2 / 101, 200: 1 / 101}),
+        (RELEASED, {1: 1, 99: 1, 100: 100 / 101, 101: 99 / 101, 199: 1 / 101, 200: 0}),
+        (HD, {1: 1, 100: 1, 101: 1, 102: 0.99, 150: 0.51, 199: 0.02, 200: 0.01}),
+    ],
+)
+def test_epochs_decay_as_the_translators_do(how: dict[str, int], want: dict[int, float]) -> None:
+    schedule = epoch_decay(0.5, **how)
+    for steps_per_epoch in (1, 7):
+        for epoch, factor in want.items():
+            for step in {(epoch - 1) * steps_per_epoch, epoch * steps_per_epoch - 1}:  # all of an epoch alike
+                clock = Clock(step, steps_per_epoch, 200 * steps_per_epoch)
+                assert schedule(clock) == pytest.approx(factor, abs=1e-12)
+
+
+@pytest.mark.parametrize(("how", "rate"), [(INTENDED, 2 / 3), (RELEASED, 0.0), (HD, 1.0)])
+def test_a_run_shorter_than_an_epoch_counts_as_one(how: dict[str, int], rate: float) -> None:
+    assert [epoch_decay(**how)(Clock(step, 1_000, 10)) for step in (0, 9)] == pytest.approx([rate, rate])
+
+
+def test_a_stage_has_its_own_epochs() -> None:
+    staged, alone = during(0.5, 0.8, epoch_decay(shift=-1)), epoch_decay(shift=-1)
+    for step in range(100):  # 30 rounds, 6 epochs
+        assert staged(Clock(step, 5, 100)) == alone(Clock(max(0, step - 50), 5, 30))
+    assert staged(Clock(79, 5, 100)) == pytest.approx(1 / 3)
 
 
 def test_rmsprop_is_its_formula() -> None:

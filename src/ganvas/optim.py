@@ -10,7 +10,17 @@ from torch import nn
 
 from ganvas.game import Clock, Recipe, Schedule, constant
 
-__all__ = ["KerasAdam", "adam", "constant", "exponential_decay", "keras_adam", "linear_decay", "rmsprop"]
+__all__ = [
+    "KerasAdam",
+    "adam",
+    "constant",
+    "during",
+    "epoch_decay",
+    "exponential_decay",
+    "keras_adam",
+    "linear_decay",
+    "rmsprop",
+]
 
 
 class KerasAdam(torch.optim.Adam):
@@ -77,3 +87,34 @@ def linear_decay(flat: float = 0.5) -> Schedule:
         return min(1.0, max(0.0, left / (1 - flat)))
 
     return schedule
+
+
+def epoch_decay(flat: float = 0.5, *, shift: int = 0, longer: int = 0) -> Schedule:
+    """1 for the first ``flat`` part of the run's epochs, then down in a straight line, a step at each epoch's start.
+
+    Of E epochs n = flat E are flat and d = E - n decay; the k-th, from 1, has the factor
+    1 - max(0, k + shift - n) / (d + longer), and none is below 0. An epoch that the run only begins counts as one.
+
+    As CycleGAN and pix2pix mean it (``longer=1``): the last epoch has 1 / (d + 1). As their released code has it since
+    2020 (``shift=1, longer=1``): all comes an epoch earlier, and the last epoch stands still. As pix2pixHD has it
+    (``shift=-1``): epoch n + 1 is still at 1, the last has 1 / d.
+    """
+
+    def schedule(clock: Clock) -> float:
+        epochs = math.ceil(clock.total_steps / clock.steps_per_epoch)
+        late = clock.epoch + 1 + shift - flat * epochs
+        span = (1 - flat) * epochs + longer
+        return 1.0 if late <= 0 else max(0.0, 1 - late / span) if span else 0.0
+
+    return schedule
+
+
+def during(first: float, last: float, schedule: Schedule) -> Schedule:
+    """``schedule`` of a stage of the run, from the part ``first`` of its steps to ``last``: its epochs are counted from
+    the stage's start, and end with it."""
+
+    def staged(clock: Clock) -> float:
+        begun, ended = (round(part * clock.total_steps) for part in (first, last))
+        return schedule(Clock(max(0, clock.step - begun), clock.steps_per_epoch, max(1, ended - begun)))
+
+    return staged

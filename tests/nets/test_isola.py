@@ -68,9 +68,8 @@ def test_u_nets_have_the_published_keys() -> None:
     net = UNetGenerator(3, 3, 2, dropout=True)
     assert net.state_dict().keys() == keys
     assert sum(isinstance(module, nn.Dropout) for module in net.modules()) == 3
-    widths = [
-        w.shape[0] for name, w in net.state_dict().items() if name.endswith((".model.1.weight", "model.0.weight"))
-    ]
+    downs = ("model.model.0.weight", ".model.1.weight")
+    widths = [weight.shape[0] for name, weight in net.state_dict().items() if name.endswith(downs)]
     assert sorted(widths) == sorted(2 * i for i in (1, 2, 4, 8, 8, 8, 8, 8))
 
 

@@ -83,7 +83,7 @@ def test_a_folder_that_holds_a_run_is_not_made_again(tmp_path: Path) -> None:
         (b'{"format": 2, "ganvas": "9.1"}', r"format 2 by ganvas 9\.1.*use that version"),
         (b'{"format": "one"}', "format one"),
         ({"seed": "0"}, r"Expected `int`, got `str` - at `\$\.seed`"),
-        ({"steps": 0}, r"`int` >= 1 - at `\$\.steps`"),
+        ({"steps": -1}, r"`int` >= 0 - at `\$\.steps`"),
         ({"schema": {"image": "1x32x32"}}, r"Expected `array`, got `str` - at `\$\.schema"),
         ({"classes": None}, r"at `\$\.classes`"),
     ],

@@ -17,6 +17,8 @@ def fitting(run: Run, spec: str | None = None, *, labelled: bool = True) -> Data
     its images. Raises UsageError for a spec that asks for another size or other channels, or has not those classes;
     DataError for data that cannot be used.
     """
+    if spec is None and run.config.imported is not None:
+        raise UsageError(f"{run.folder} was imported and has no data of its own: name some with --data.")
     schema, own = run.config.schema, parse(run.config.data)
     asked = own if spec is None else parse(spec)
     if "image" in schema:

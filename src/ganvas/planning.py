@@ -66,6 +66,11 @@ def plan(
             raise UsageError(f"--{name} must be at least 1, not {value}.")
     device, folder = named_device(device), _folder(system, data, out, new)
     before = Run.open(folder).config if Run.exists(folder) else None
+    if before is not None and before.imported is not None:
+        raise RunError(
+            f"{folder} holds imported weights and is not trained in: start a run from them by --init {folder}, with "
+            "another --out."
+        )
     if precision == "auto":  # a run keeps its precision, on whatever device it goes on
         precision = before.precision if before else "bf16" if device.startswith("cuda") else "fp32"
     if precision not in PRECISIONS:

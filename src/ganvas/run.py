@@ -338,8 +338,9 @@ class Run:
         """What to type next, the likeliest first: go on training if it is not done, then what the verbs allow."""
         c, run = self.config, shlex.quote(str(self.folder))
         leaves = [_flag(name, c.leaves[name]) for name in c.changed if name in c.leaves]
+        data, imported = shlex.quote(c.data), c.imported is not None
         train = [
-            f"ganvas train {c.system} --data {shlex.quote(c.data)} --preset {c.preset} --steps {c.steps}",
+            f"ganvas train {c.system} --data {data} --preset {c.preset} --steps {c.steps}",
             f"--batch-size {c.batch_size} --seed {c.seed} --precision {c.precision}",
             *([f"--accumulate {c.shares}"] if c.shares > 1 else []),
             *(["--compile"] if c.compile else []),
@@ -347,15 +348,19 @@ class Run:
             *leaves,
             f"--out {run}",
         ]
+        if imported:  # it has no data, and is trained on from in another folder
+            data = "SPEC"
+            train = [f"ganvas train {c.system} --data {data} --preset {c.preset}", *leaves, f"--init {run}"]
         verbs = {
             "sample": f"ganvas sample {run} -n 64 --out samples.png",
-            "reconstruct": f"ganvas reconstruct {run} {shlex.quote(c.data)} --out reconstructions.png",
+            "reconstruct": f"ganvas reconstruct {run} {data} --out reconstructions.png",
             "prior": f"ganvas interpolate {run} --seeds 0,1,2 --out walk.gif",
         }
-        done = self.checkpoints()[-1:] >= [c.steps]
+        done = self.checkpoints()[-1:] >= [c.steps] and not imported
         pictures = "image" in c.schema  # points are not walked through
         able = [command for verb, command in verbs.items() if verb in c.verbs and (verb != "prior" or pictures)]
-        return [*([] if done else [" ".join(train)]), *able, f"ganvas evaluate {run}", f"ganvas report {run}"]
+        evaluate = f"ganvas evaluate {run}" + f" --data {data}" * imported
+        return [*([] if done else [" ".join(train)]), *able, evaluate, f"ganvas report {run}"]
 
 
 class Best(msgspec.Struct, frozen=True):

@@ -36,7 +36,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     batch_size: Count  # the whole batch, over ranks and shares
     shares: Count
     world: Count
-    steps: Count
+    steps: Annotated[int, msgspec.Meta(ge=0)]  # 0: of an imported run, which was never trained
     steps_per_epoch: Count
     precision: str
     compile: bool
@@ -46,8 +46,15 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     keep_best: str | None
     tick_every: Count
     init: str | None  # the run whose weights it started from
+    imported: dict[str, str] | None = None  # by part, the SHA-256 of the published file it came from; "": of none
     versions: dict[str, str]
     git: str | None
+
+
+def missing_parts(config: RunConfig) -> list[str]:
+    """The nets of an imported run that no file was given for (``G_B``, ``D_A``, ...): their weights are fresh, and what
+    needs them is to be refused. Of a trained run: none."""
+    return [part for part, digest in (config.imported or {}).items() if not digest]
 
 
 def origins() -> dict[str, Any]:

@@ -28,6 +28,7 @@ from ganvas.memory import hold_memory
 from ganvas.metrics import LARGER_IS_BETTER
 from ganvas.planning import PRECISIONS, Plan, opened, plan, start_of
 from ganvas.run import Checkpoint, Run
+from ganvas.settings import missing_parts
 from ganvas.sheets import save_sheets
 from ganvas.streams import Purpose, stream
 
@@ -263,8 +264,12 @@ class _Training:
 def _start_from(game: nn.Module, run: Run, quiet: bool) -> None:
     """Copies the averaged weights of another run into ``game`` where name and shape fit; lists what starts fresh."""
     checkpoint = start_of(run)
-    theirs, ours = checkpoint.average(), game.state_dict()
-    fits = {name: value for name, value in theirs.items() if name in ours and ours[name].shape == value.shape}
+    theirs, ours, lacking = checkpoint.average(), game.state_dict(), missing_parts(run.config)
+    fits = {
+        name: value
+        for name, value in theirs.items()
+        if name in ours and ours[name].shape == value.shape and name.partition(".")[0] not in lacking
+    }
     if not fits:
         raise RunError(f"No weight of {run.folder} ({run.config.system}) fits this system's names and shapes.")
     game.load_state_dict(fits, strict=False)

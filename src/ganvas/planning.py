@@ -20,6 +20,7 @@ from ganvas.game import Clock, Game
 from ganvas.metrics import metric
 from ganvas.run import Checkpoint, Run, RunConfig, differences, origins
 
+PLAIN = ("images",)  # the kind of data that is preferred by systems that name none
 PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16}
 
 
@@ -66,6 +67,7 @@ def plan(
             raise UsageError(f"--{name} must be at least 1, not {value}.")
     device, folder = named_device(device), _folder(system, data, out, new)
     before = Run.open(folder).config if Run.exists(folder) else None
+    settings = entry.resolve(settings, before.leaves if before and before.system == system else None)
     if before is not None and before.imported is not None:
         raise RunError(
             f"{folder} holds imported weights and is not trained in: start a run from them by --init {folder}, with "
@@ -81,7 +83,12 @@ def plan(
         raise UsageError(
             f"A batch of {batch_size} does not split into {_world()} ranks x {accumulate} shares: change --batch-size."
         )
-    dataset = open_data(data, prefer=system, verify=True)
+    dataset = open_data(data, prefer=entry.game.kinds or PLAIN, verify=True)
+    if entry.game.kinds and dataset.kind not in entry.game.kinds:
+        raise UsageError(
+            f"{entry.name} trains on {' or '.join(entry.game.kinds)} data, and {dataset.spec} is {dataset.kind} data: "
+            "ganvas data --help says how folders are laid out."
+        )
     with torch.device("meta"):  # no weights yet: refuses data that the system has no use for
         game = entry.build(settings, dataset.schema)
     if keep_best is not None:

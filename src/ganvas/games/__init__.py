@@ -80,6 +80,15 @@ class System:
         except msgspec.ValidationError as error:
             raise UsageError(self._refusal(leaves, str(error))) from None
 
+    def resolve(self, leaves: Mapping[str, Any], recorded: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The leaves, with what depends on this machine decided once (the config's ``resolved``, where it has one).
+
+        recorded: the leaves of a run that is resumed, whose decisions stand. Raises UsageError as `configure` does.
+        """
+        config = self.configure(leaves)
+        decide = getattr(config, "resolved", None)
+        return dataclasses.asdict(config if decide is None else decide(recorded))
+
     def _refusal(self, leaves: Mapping[str, Any], error: str) -> str:
         """In a sentence, why a leaf cannot be what it is; ``error`` is msgspec's own, and ends in "- at `$.LEAF`"."""
         reason, _, name = error.rstrip("`").partition(" - at `$.")

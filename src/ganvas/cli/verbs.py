@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
 from ganvas.cli.flags import Answer, Class, Count, Device, Out, RunFolder, Seed, default
+from ganvas.cli.trained import load, positive, written
 from ganvas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,10 +46,10 @@ def sample(
     from ganvas.inputs import class_number
     from ganvas.output import kind_of, save_arrays, save_images, saving
 
-    opened, game = _load(run, "sample", device)
+    opened, game = load(run, "sample", device)
     label = class_number(opened, class_)
     points = "vector" in opened.config.schema
-    n = _positive(count, POINTS if points else SHEET_IMAGES)
+    n = positive(count, POINTS if points else SHEET_IMAGES)
     if truncation is not None and not truncation > 0:
         raise UsageError(f"--truncation must be positive, not {truncation}.")
 
@@ -71,7 +71,7 @@ def sample(
             spec = parse(opened.config.data)
             with saving(out):
                 save_plane(vectors, out, mixture=spec.source if spec.kind == "mixture" else None)
-    return _written(opened, out, n=n, seed=seed)
+    return written(opened, out, n=n, seed=seed)
 
 
 def encode(
@@ -96,7 +96,7 @@ def encode(
     from ganvas.output import kind_of, save_arrays
 
     kind_of(out, among=("arrays",))
-    opened, game = _load(run, "encode", device)
+    opened, game = load(run, "encode", device)
     dataset = fitting(opened, input)
     n = _at_most(count, dataset)
     found: dict[str, list[Any]] = {"codes": [], "labels": []}
@@ -105,7 +105,7 @@ def encode(
         found["labels"] += [batch["label"].cpu().numpy()] if "label" in batch else []
     arrays = {name: np.concatenate(values) for name, values in found.items() if values}
     save_arrays(out, names=np.array(dataset.names(np.arange(n))), **arrays)
-    return _written(opened, out, n=n, data=dataset.spec, split=dataset.split)
+    return written(opened, out, n=n, data=dataset.spec, split=dataset.split)
 
 
 def reconstruct(
@@ -132,7 +132,7 @@ def reconstruct(
     from ganvas.output import kind_of, save_images
 
     kind = kind_of(out)
-    opened, game = _load(run, "reconstruct", device)
+    opened, game = load(run, "reconstruct", device)
     dataset = fitting(opened, input)
     n = _at_most(count if count is not None or kind != "sheet" else SHEET_IMAGES, dataset)
 
@@ -144,7 +144,7 @@ def reconstruct(
     names = dataset.names(rows)
     beside = dataset.tensors(rows)["image"] if kind == "sheet" else None
     save_images(out, batches(), n, names=names, beside=beside, more={"names": np.array(names)})
-    return _written(opened, out, n=n, data=dataset.spec, split=dataset.split)
+    return written(opened, out, n=n, data=dataset.spec, split=dataset.split)
 
 
 def interpolate(
@@ -180,7 +180,7 @@ def interpolate(
     from ganvas.verbs import Draws
 
     kind = kind_of(out, among=("sheet", "film"))
-    opened, game = _load(run, "decode", device)
+    opened, game = load(run, "decode", device)
     label = class_number(opened, class_)
     _no_points(opened)
     if frames < 2:
@@ -202,7 +202,7 @@ def interpolate(
         save_film(out, film(pictures))
     else:
         save_images(out, [pictures.flatten(0, 1)], pictures.shape[0] * frames, columns=frames)
-    return _written(opened, out, path=path, stretches=len(pictures), frames=frames)
+    return written(opened, out, path=path, stretches=len(pictures), frames=frames)
 
 
 def traverse(
@@ -232,10 +232,10 @@ def traverse(
     from ganvas.verbs import Draws
 
     kind_of(out, among=("sheet",))
-    opened, game = _load(run, "decode", device)
+    opened, game = load(run, "decode", device)
     label = class_number(opened, class_)
     _no_points(opened)
-    _positive(dims, dims, "dims")
+    positive(dims, dims, "dims")
     if image is not None:
         code = _code(opened, game, image, label)
     elif isinstance(game, Draws):
@@ -245,30 +245,12 @@ def traverse(
     pictures, chosen = along(game, code, dims, label=label)
     save_images(out, [pictures.flatten(0, 1).cpu()], pictures.shape[0] * STEPS, columns=STEPS)
     shown = f"dimensions, from the top: {', '.join(map(str, chosen))}"
-    return _written(opened, out, shown, dims=chosen)
+    return written(opened, out, shown, dims=chosen)
 
 
 # ---- what they share -------------------------------------------------------------------------------------------------
-def _load(folder: Path, name: str, device: str) -> tuple[Run, Any]:
-    """The run and its game, which has the verb. Raises UsageError where its system has not."""
-    from ganvas.devices import device as named
-    from ganvas.run import Run
-
-    opened = Run.open(folder)
-    if name not in opened.config.verbs:
-        has = ", ".join(opened.config.verbs)
-        raise UsageError(f"{folder} is a run of {opened.config.system}, which cannot {name}: it has {has}.")
-    return opened, opened.load_game(device=named(device))
-
-
-def _positive(given: int | None, default: int, flag: str = "n") -> int:
-    if given is not None and given < 1:
-        raise UsageError(f"{'-' if flag == 'n' else '--'}{flag} must be at least 1, not {given}.")
-    return default if given is None else given
-
-
 def _at_most(count: int | None, dataset: Dataset) -> int:
-    return min(_positive(count, len(dataset)), len(dataset))
+    return min(positive(count, len(dataset)), len(dataset))
 
 
 def _batches(dataset: Dataset, n: int, game: Any) -> Iterator[dict[str, Tensor]]:
@@ -300,7 +282,3 @@ def _code(run: Run, game: Any, image: str, label: int | None) -> Tensor:
     classes = None if not run.config.leaves.get("conditional") else torch.tensor([label or 0]).to(batch["image"].device)
     code: Tensor = game.encode(batch["image"], label=classes)[0]
     return code
-
-
-def _written(run: Run, out: Path, *shown: str, **fields: Any) -> Answer:
-    return Answer({"run": str(run.folder), "out": str(out), **fields}, "\n".join([*shown, str(out)]))

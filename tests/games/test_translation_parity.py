@@ -220,3 +220,34 @@ def test_rounds_of_cyclegan_are_the_published_steps(net: str, norm: str, identit
     batches = ({"A": picture(2 * i, batch, a, 32, 64), "B": picture(2 * i + 1, batch, b, 32, 64)} for i in range(5))
     play(engine, port.step, batches, terms, toss)
     same_weights({name: (getattr(game, name), port) for name, port in nets.items()})
+
+
+@pytest.mark.parametrize(
+    ("net", "norm", "direction", "batch"),
+    [("unet", "batch", "AtoB", 1), ("unet", "batch", "BtoA", 2), ("resnet", "instance", "AtoB", 1)],
+)
+def test_rounds_of_pix2pix_are_the_published_steps(net: str, norm: str, direction: str, batch: int) -> None:
+    leaves = {"net": net, "width": 2, "critic_width": 2, "blocks": 2, "downs": 5, "norm": norm, "dropout": False}
+    game = games.system("pix2pix").build(
+        leaves | {"direction": direction}, Schema({"A": (2, 32, 64), "B": (3, 32, 64)})
+    )
+    engine = Engine(double(game), total_steps=1_000)
+    ends = (2, 3) if direction == "AtoB" else (3, 2)
+    make = originals.UnetGenerator if net == "unet" else originals.ResnetGenerator
+    G, D = make(*ends, 2, 5 if net == "unet" else 2, norm), originals.PatchDiscriminator(5, 2, 3, norm)
+    for name, port in {"G": G, "D": D}.items():
+        port.double().load_state_dict(getattr(game, name).state_dict())
+    original = originals.Pix2Pix(G, D, lr=RATE)
+
+    def step(A: Tensor, B: Tensor) -> dict[str, Tensor]:
+        return original.step(A, B) if direction == "AtoB" else original.step(B, A)
+
+    def terms(logged: Mapping[str, float]) -> dict[str, float]:
+        return {
+            "D_real": logged["critic/real"], "D_fake": logged["critic/fake"],
+            "G_GAN": logged["generator/fool"], "G_L1": 100 * logged["generator/l1"],
+        }  # fmt: skip
+
+    batches = ({"A": picture(2 * i, batch, 2, 32, 64), "B": picture(2 * i + 1, batch, 3, 32, 64)} for i in range(5))
+    play(engine, step, batches, terms)
+    same_weights({"G": (game.G, G), "D": (game.D, D)})

@@ -67,6 +67,13 @@ TABLE = {
         ),
     ),
     "vgg16": Published("VGG16 trained on ImageNet", f"{_HUB}/vgg16-397923af.pth", 553, (_VGG16,), usual=False),
+    "vgg19": Published(
+        "VGG19 trained on ImageNet",
+        f"{_HUB}/vgg19-dcbb9e9d.pth",
+        575,
+        (("vgg19-dcbb9e9d.pth", "dcbb9e9d"),),
+        usual=False,
+    ),
     "vgg16-conv1-2": Published(
         "the first two blocks of VGG16 trained on ImageNet",
         f"{_HUB}/vgg16-397923af.pth",

@@ -21,6 +21,14 @@ def by_hand(kind: str, w: dict[str, Tensor], x: Tensor) -> list[Tensor]:
         x = conv(x, f"{i}.squeeze").clamp(min=0)
         return torch.cat([conv(x, f"{i}.expand1x1"), conv(x, f"{i}.expand3x3", padding=1)], 1).clamp(min=0)
 
+    if kind == "vgg19":  # images as they are; the maps after the first convolution of each block
+        maps = []
+        for block in ([0, 2], [5, 7], [10, 12, 14, 16], [19, 21, 23, 25], [28]):
+            for i in block:
+                x = conv(x, i, padding=1).clamp(min=0)
+                maps += [x] if i == block[0] else []
+            x = F.max_pool2d(x, 2)
+        return maps
     shift, scale = (torch.tensor(c).to(x.dtype).view(3, 1, 1) for c in (SHIFT, SCALE))
     x = (x - shift) / scale
     if kind == "alex":
@@ -48,7 +56,7 @@ def by_hand(kind: str, w: dict[str, Tensor], x: Tensor) -> list[Tensor]:
     return maps
 
 
-@pytest.mark.parametrize(("kind", "side"), [("alex", 67), ("squeeze", 69), ("vgg", 34), ("vgg-12", 34)])
+@pytest.mark.parametrize(("kind", "side"), [("alex", 67), ("squeeze", 69), ("vgg", 34), ("vgg-12", 34), ("vgg19", 34)])
 def test_maps_equal_those_written_out_by_hand(kind: str, side: int) -> None:
     torch.manual_seed(0)
     stack = FeatureStack(kind).double()

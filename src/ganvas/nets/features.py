@@ -1,4 +1,4 @@
-"""Feature nets of perceptual distances: AlexNet, SqueezeNet 1.1 and VGG16, small definitions of ours.
+"""Feature nets of perceptual distances: AlexNet, SqueezeNet 1.1, VGG16 and VGG19, small definitions of ours.
 
 Keys and layer numbers are those of torchvision's ``features``, so that its published weights load as they are.
 """
@@ -59,16 +59,25 @@ def _squeezenet() -> list[nn.Module]:
     ]  # fmt: skip
 
 
-def _vgg16() -> list[nn.Module]:
-    """Simonyan & Zisserman 2015, 1409.1556, configuration D."""
+def _vgg(deep: int) -> list[nn.Module]:
+    """Simonyan & Zisserman 2015, 1409.1556, with ``deep`` convolutions in each of the last three blocks: 3 in
+    configuration D, 4 in E."""
     layers: list[nn.Module] = []
     inputs = 3
-    for width, depth in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+    for width, depth in ((64, 2), (128, 2), (256, deep), (512, deep), (512, deep)):
         for _ in range(depth):
             layers += [nn.Conv2d(inputs, width, 3, padding=1), nn.ReLU()]
             inputs = width
         layers.append(nn.MaxPool2d(2, 2))
     return layers
+
+
+def _vgg16() -> list[nn.Module]:
+    return _vgg(3)
+
+
+def _vgg19() -> list[nn.Module]:
+    return _vgg(4)
 
 
 class _Kind(NamedTuple):
@@ -77,6 +86,7 @@ class _Kind(NamedTuple):
     channels: tuple[int, ...]
     least: int  # pixels of the shorter side, below which a map would be empty
     weights: str
+    bare: bool = False  # whether images go in as they are, in [-1, 1], with ImageNet's mean and deviation left alone
 
 
 KINDS = {
@@ -84,14 +94,16 @@ KINDS = {
     "squeeze": _Kind(_squeezenet, (1, 4, 7, 9, 10, 11, 12), (64, 128, 256, 384, 384, 512, 512), 17, "squeezenet1_1"),
     "vgg": _Kind(_vgg16, (3, 8, 15, 22, 29), (64, 128, 256, 512, 512), 16, "vgg16"),
     "vgg-12": _Kind(_vgg16, (3, 8), (64, 128), 2, "vgg16-conv1-2"),
+    # relu1_1 to relu5_1, as pix2pixHD's perceptual loss has them (Wang et al. 2018, 1711.11585; released code)
+    "vgg19": _Kind(_vgg19, (1, 6, 11, 20, 29), (64, 128, 256, 512, 512), 16, "vgg19", bare=True),
 }
 
 
 class FeatureStack(nn.Module):
-    """The convolutions of a published net up to its last tap; its maps are those of LPIPS.
+    """The convolutions of a published net up to its last tap; its maps are those of LPIPS, but for VGG19.
 
-    kind: ``alex``, ``squeeze``, ``vgg`` or ``vgg-12`` (the first two blocks of VGG16). Weights are random: `published`
-    gives the trained ones.
+    kind: ``alex``, ``squeeze``, ``vgg``, ``vgg-12`` (the first two blocks of VGG16) or ``vgg19``. Weights are random:
+    `published` gives the trained ones.
     """
 
     shift: Tensor
@@ -100,10 +112,11 @@ class FeatureStack(nn.Module):
     def __init__(self, kind: str) -> None:
         super().__init__()
         self.kind = kind
-        layers, self.taps, self.channels, self.least, _ = KINDS[kind]
+        layers, self.taps, self.channels, self.least, _, bare = KINDS[kind]
         self.features = nn.Sequential(*layers()[: self.taps[-1] + 1])
-        self.register_buffer("shift", torch.tensor(SHIFT).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("scale", torch.tensor(SCALE).view(1, 3, 1, 1), persistent=False)
+        shift, scale = ((0.0,) * 3, (1.0,) * 3) if bare else (SHIFT, SCALE)
+        self.register_buffer("shift", torch.tensor(shift).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("scale", torch.tensor(scale).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Feature maps [B, channels[i], h_i, w_i] of images [B, 3 or 1, H, W] in [-1, 1], sides at least ``least``.

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from ganvas.data import Dataset, open_data
-from ganvas.evaluation import BATCH
+from ganvas.figures import BATCH
 from ganvas.memory import hold_memory
 from ganvas.metrics import FrechetDistance, gather
 from ganvas.metrics.extractors import Extractor, from_inception, from_stack

@@ -186,7 +186,7 @@ def test_a_pass_of_minutes_is_announced_once(
 ) -> None:
     """By a clock that shows seven seconds more each time: 96 images in 24 batches."""
     clock = itertools.count(0, 7)
-    monkeypatch.setattr("ganvas.evaluation.monotonic", lambda: next(clock))
+    monkeypatch.setattr("ganvas.figures.monotonic", lambda: next(clock))
     monkeypatch.setattr(comparison, "BATCH", 4)
     one, two = "digits?limit=96", arrays(tmp_path / "two.npz", noise(8, 12, 12, 1))
     compare(one, two, metrics=["fd-digits"], device="cpu")

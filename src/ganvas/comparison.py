@@ -14,7 +14,7 @@ from torch import Tensor
 from ganvas.data import Dataset, open_data
 from ganvas.devices import device as named_device
 from ganvas.errors import DataError, UsageError
-from ganvas.evaluation import BATCH, MOST, Figures, Images, Tools, caution, check_n, checked, set_figures, told
+from ganvas.figures import BATCH, MOST, Figures, Images, Tools, caution, check_n, checked, set_figures, told
 from ganvas.inputs import fitting
 from ganvas.metrics import COMPARES, NAMES, PairMetric, SetMetric
 from ganvas.metrics import subset as drawn

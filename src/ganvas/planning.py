@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ from ganvas import games, parallel
 from ganvas.data import Dataset, open_data, parse, slug
 from ganvas.devices import device as named_device
 from ganvas.errors import RunError, UsageError, nearest
-from ganvas.evaluation import ALL as METRICS
-from ganvas.evaluation import ELBO, had
+from ganvas.evaluation import had, no_judge
+from ganvas.figures import ALL as METRICS
 from ganvas.game import Clock, Game
-from ganvas.metrics import metric
+from ganvas.metrics import NAMES, metric
 from ganvas.run import Checkpoint, Run, RunConfig, differences, origins
 
 PLAIN = ("images",)  # the kind of data that is preferred by systems that name none
@@ -92,7 +93,7 @@ def plan(
     with torch.device("meta"):  # no weights yet: refuses data that the system has no use for
         game = entry.build(settings, dataset.schema)
     if keep_best is not None:
-        _check_best(keep_best, entry, game, dataset)
+        _check_best(keep_best, entry, game, dataset, settings)
     if init is not None and before is None:
         start_of(Run.open(init))
     if init is None and before is not None:
@@ -158,7 +159,7 @@ def _same_data(before: RunConfig, dataset: Dataset) -> bool:
     return (knew, then.flip, then.split) == (found, now.flip, now.split)
 
 
-def _check_best(name: str, system: games.System, game: Game, dataset: Dataset) -> None:
+def _check_best(name: str, system: games.System, game: Game, dataset: Dataset, leaves: Mapping[str, Any]) -> None:
     """Raises UsageError where ``--keep-best`` names what this run will never measure or log, as far as that can be
     known before it starts; MissingWeights where its weights are not at hand."""
     first, _, rest = name.partition("/")
@@ -170,7 +171,9 @@ def _check_best(name: str, system: games.System, game: Game, dataset: Dataset) -
             )
         if name not in had(system.verbs, dataset):
             raise UsageError(f"--keep-best {name}: {system.name} on {dataset.spec} has no {name}.")
-        if name != ELBO:
+        if why := no_judge(name, leaves):
+            raise UsageError(f"--keep-best {name}: {why}.")
+        if name in NAMES:
             metric(name)
         return
     if first == "valid" and "test" not in dataset.splits:

@@ -19,9 +19,11 @@ from ganvas.run import Run
 FRAMES = 8  # sheets of a kind that are shown: the first, the newest, and between them evenly
 NEWEST, EARLIER, THUMB = (400_000, 1280), (60_000, 640), (20_000, 104)  # most bytes to the bit; most pixels a side
 CORNER = 4  # part of a grid's side that its thumb shows
+GRIDS = ("samples", "reconstructions")  # sheets that are grids of images, if of images at all
 CAPTIONS = {
     "samples": ("Samples", "The same codes every time, by the averaged weights."),
     "reconstructions": ("Reconstructions", "The same images every time, each beside its copy."),
+    "translations": ("Translations", "The same pictures every time, and under each what became of it."),
 }
 
 
@@ -76,7 +78,7 @@ def write_report(run: Run) -> Path:
     page = pages.get_template("report.html.jinja").render(
         config=run.config,
         info=info,
-        facts=_facts(info, rows, "images" if "image" in run.config.schema else "points"),
+        facts=_facts(info, rows, "points" if "vector" in run.config.schema else "images"),
         reels=reels(run.folder / "samples", grids="image" in run.config.schema),
         figures=_figures(evaluations),
         groups=groups(rows, evaluations),
@@ -103,7 +105,7 @@ def reels(folder: Path, *, grids: bool) -> list[Reel]:
     for kind, sheets in kinds.items():
         title, caption = CAPTIONS.get(kind, (kind.capitalize(), ""))
         steps = _evenly(sorted(sheets), FRAMES)
-        frames = [_frame(step, sheets[step], newest=step == steps[-1], grid=grids) for step in steps]
+        frames = [_frame(step, sheets[step], newest=step == steps[-1], grid=grids and kind in GRIDS) for step in steps]
         if whole := [frame for frame in frames if frame is not None]:
             found.append(Reel(kind, title, caption, whole))
     return found
@@ -162,7 +164,7 @@ def _figures(evaluations: Sequence[Mapping[str, Any]]) -> list[Measured]:
     """The newest figure of every metric, with its step and with how to read it where that is known."""
     if not evaluations:
         return []
-    from ganvas.metrics import LARGER_IS_BETTER, NAMES
+    from ganvas.figures import larger_is_better
 
     newest = {name: (row["step"], figure) for row in evaluations for name, figure in row["metrics"].items()}
     found = []
@@ -170,8 +172,8 @@ def _figures(evaluations: Sequence[Mapping[str, Any]]) -> list[Measured]:
         recipe = dict(figure.get("recipe") or {})
         measured = [f"n = {figure['n']:,}"] if isinstance(figure.get("n"), int) else []
         notes = [", ".join([*measured, f"step {step:,}"])]
-        if name in NAMES:
-            notes.append("higher is better" if name in LARGER_IS_BETTER else "lower is better")
+        if (larger := larger_is_better(name)) is not None:
+            notes.append("higher is better" if larger else "lower is better")
         warning, parts = recipe.pop("warning", None), figure.get("parts") or {}
         found.append(Measured(name, figure.get("value"), figure.get("std"), notes, warning, parts, recipe))
     return found

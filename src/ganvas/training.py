@@ -21,11 +21,11 @@ from ganvas.console import meter, note
 from ganvas.data import Batches
 from ganvas.engine import Engine
 from ganvas.errors import DataError, Diverged, RunError, Stopped, UsageError
-from ganvas.evaluation import ALL as METRICS
-from ganvas.evaluation import ELBO, evaluate
+from ganvas.evaluation import evaluate
+from ganvas.figures import ALL as METRICS
+from ganvas.figures import larger_is_better
 from ganvas.health import verdicts
 from ganvas.memory import hold_memory
-from ganvas.metrics import LARGER_IS_BETTER
 from ganvas.planning import PRECISIONS, Plan, opened, plan, start_of
 from ganvas.run import Checkpoint, Run
 from ganvas.settings import missing_parts
@@ -237,7 +237,8 @@ class _Training:
             value = terms[metric]
         else:
             raise UsageError(f"--keep-best {metric}: there is no such name among {', '.join(sorted(terms))}.")
-        larger = metric.rpartition("/")[2] in {*LARGER_IS_BETTER, ELBO, "accuracy"}
+        term = metric.rpartition("/")[2]
+        larger = term == "accuracy" or bool(larger_is_better(term))
         self.run.mark_best(step, metric, value, larger_is_better=larger)
 
     @contextmanager

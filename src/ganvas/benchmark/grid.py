@@ -24,7 +24,7 @@ from ganvas.console import clock, note
 from ganvas.data import Dataset, named, open_data, parse
 from ganvas.data.opening import EMBEDDED
 from ganvas.errors import DataError, GanvasError, RunError, UsageError, nearest
-from ganvas.evaluation import Tools
+from ganvas.figures import Tools
 from ganvas.files import holding, writing
 from ganvas.run import Run
 

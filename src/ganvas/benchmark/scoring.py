@@ -23,7 +23,7 @@ from torch import Tensor
 from ganvas.calibrate import BATCH_NORMS
 from ganvas.data import Batches, Dataset
 from ganvas.errors import DataError
-from ganvas.evaluation import caution, told
+from ganvas.figures import caution, told
 from ganvas.game import Game, noise
 from ganvas.metrics import Figure, PairMetric, gather, metric
 from ganvas.metrics.sets import SetMetric

@@ -13,14 +13,14 @@ from ganvas.errors import UsageError
 if TYPE_CHECKING:
     from ganvas.metrics import Figure
 
+LOUD = ("not_a_judge", "warning")  # what stands in bold before a recipe
 Names = Annotated[str | None, arg(metavar="a,b")]
 
 
 def _of_runs() -> str:
-    from ganvas.evaluation import ELBO
-    from ganvas.metrics import NAMES
+    from ganvas.figures import ALL
 
-    return f"Metrics: {' '.join((*NAMES, ELBO))}."
+    return f"Metrics: {' '.join(ALL)}."
 
 
 def _of_sets() -> str:
@@ -36,25 +36,29 @@ def evaluate(
     data: Annotated[str | None, arg(metavar="SPEC"), default("the run's own")] = None,
     metrics: Annotated[Names, default("those that the run's verbs have")] = None,
     count: Annotated[Count[int | None], default("all, at most 10,000; 2,500 points")] = None,
+    segmenter: Annotated[str | None, arg(metavar="FILE.onnx")] = None,
     seed: Seed = 0,
     device: Device = "auto",
 ) -> Answer:
     """Measure a run with the metrics that its verbs have, or those named; each prints its recipe.
 
-    Reconstructions are measured on the test split where there is one, samples against the training split. A metric
-    whose weights are not at hand is left out, and said.
+    Reconstructions, and translations of pictures with partners, are measured on the test split where there is one,
+    samples against the training split. Translations without partners are measured against one half of the training
+    pictures that they should be like, beside the distances of the originals (source) and of the other half (floor). A
+    metric whose weights are not at hand is left out, and said.
 
     Args:
         run: The run folder.
         data: What to measure on, prepared to the run's size.
         metrics: Names, apart by commas.
         count: How many images, or points of a mixture.
+        segmenter: A net that says what it sees in pictures made of label maps, for miou.
         seed: Of the samples, and of the subset where there are more images.
         device: Where to work.
     """
     from ganvas.evaluation import evaluate as measure
 
-    figures = measure(run, data=data, metrics=_names(metrics), n=count, seed=seed, device=device)
+    figures = measure(run, data=data, metrics=_names(metrics), n=count, seed=seed, device=device, segmenter=segmenter)
     return Answer({"run": str(run), "metrics": _json(figures)}, _table(figures))
 
 
@@ -113,9 +117,10 @@ def _table(figures: Mapping[str, Figure]) -> Any:
     table = Table("metric", "value", "std", "N", "recipe", box=None, padding=(0, 2, 0, 0))
     for name, figure in figures.items():
         said = {key for group, names in groups.items() if name in names for key in common[group]}
-        recipe = _entries({key: value for key, value in figure.recipe.items() if key not in {*said, "warning"}})
-        if "warning" in figure.recipe:
-            recipe = Text.assemble((f"warning: {figure.recipe['warning']}", "bold"), "; ", recipe)
+        recipe = _entries({key: value for key, value in figure.recipe.items() if key not in {*said, *LOUD}})
+        for key in LOUD:
+            if key in figure.recipe:
+                recipe = Text.assemble((f"{key.replace('_', ' ')}: {figure.recipe[key]}", "bold"), "; ", recipe)
         std = "" if figure.std is None else f"{figure.std:.4g}"
         table.add_row(Text(name, "bold"), Text(f"{figure.value:.5g}", "bold"), std, f"{figure.n:,}", recipe)
         for part, value in figure.parts.items():
@@ -132,7 +137,7 @@ def _common(figures: Sequence[Figure]) -> dict[str, Any]:
     same = {
         key: value
         for key, value in first.recipe.items()
-        if key not in ("warning", "extractor") and all(other.recipe.get(key) == value for other in others)
+        if key not in (*LOUD, "extractor") and all(other.recipe.get(key) == value for other in others)
     }
     return same if len(figures) > 2 else {}
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ganvas import games
 from ganvas.console import note
-from ganvas.data import Dataset, open_data, parse
+from ganvas.data import GROUPED, Dataset, Spec, open_data, parse
 from ganvas.errors import DataError, UsageError, nearest
 from ganvas.run import Run
 
@@ -21,7 +22,11 @@ def fitting(run: Run, spec: str | None = None, *, labelled: bool = True) -> Data
         raise UsageError(f"{run.folder} was imported and has no data of its own: name some with --data.")
     schema, own = run.config.schema, parse(run.config.data)
     asked = own if spec is None else parse(spec)
-    if "image" in schema:
+    kinds = games.system(run.config.system).game.kinds
+    if own.kind in GROUPED or (run.config.imported is not None and set(kinds) & set(GROUPED)):
+        asked = _as_grouped(run, asked, own)
+        kinds = (own.kind, *kinds) if own.kind else kinds
+    elif "image" in schema:
         c, h, w = schema["image"]
         channels = "grey" if c == 1 else "rgb"
         if asked.size not in (None, (w, h)) or asked.channels not in (None, channels):
@@ -32,9 +37,9 @@ def fitting(run: Run, spec: str | None = None, *, labelled: bool = True) -> Data
             asked = replace(asked, size=own.size, channels=own.channels, crop=own.crop, resize=own.resize)
         elif asked.kind != "mixture":
             asked = replace(asked, size=(w, h), channels=channels)
-    dataset = open_data(str(asked), prefer=run.config.system)
+    dataset = open_data(str(asked), prefer=kinds or ("images",))
     for field, shape in schema.items():
-        if field != "label" and dataset.schema.fields.get(field) != tuple(shape):
+        if field != "label" and not _fits(dataset, field, tuple(shape)):
             found = ", ".join(f"{name} {list(shape)}" for name, shape in dataset.schema.fields.items())
             raise DataError(f"{run.folder} takes {field} {list(shape)}, and {dataset.spec} has {found}.")
     if labelled and run.config.leaves.get("conditional") and list(dataset.schema.classes) != run.config.classes:
@@ -45,6 +50,28 @@ def fitting(run: Run, spec: str | None = None, *, labelled: bool = True) -> Data
     if spec is None and dataset.fingerprint != run.config.fingerprint:
         note(f"note: {dataset.spec} is not what {run.folder} was trained on: its content has changed since.")
     return dataset
+
+
+def _as_grouped(run: Run, asked: Spec, own: Spec) -> Spec:
+    """The spec, of rows of several pictures, with the run's preparation where it says none of its own; of the run's own
+    source as it was in any case."""
+    same = asked.source == own.source and asked.kind in (None, own.kind)
+    scaled = any((asked.size, asked.load_size, asked.scale_width, asked.crop))
+    if same or not scaled:
+        asked = replace(asked, size=own.size, load_size=own.load_size, scale_width=own.scale_width, crop=own.crop)
+    if same:
+        asked = replace(asked, kind=own.kind, side_by_side=own.side_by_side)
+    classes = len(run.config.classes) if "labels" in run.config.schema else None
+    return replace(asked, channels=asked.channels or own.channels, classes=classes)
+
+
+def _fits(dataset: Dataset, field: str, shape: tuple[int, ...]) -> bool:
+    """Whether a field is there in the run's shape; of rows of several pictures, which translate at any size, in its
+    channels."""
+    there = dataset.schema.fields.get(field)
+    if there is not None and dataset.kind in GROUPED:
+        return there[:-2] == shape[:-2]
+    return there == shape
 
 
 def class_number(run: Run, name: str | None) -> int | None:

@@ -43,8 +43,8 @@ def test_what_was_found_is_one_json_object(folder: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("prefer", [None, "cyclegan", "pix2pix"])
-def test_who_asks_makes_no_difference_where_a_layout_is_of_one_kind(prefer: str | None, folder: Path) -> None:
+@pytest.mark.parametrize("prefer", [(), ("unpaired", "paired"), ("labels",)])
+def test_who_asks_makes_no_difference_where_a_layout_is_of_one_kind(prefer: tuple[str, ...], folder: Path) -> None:
     data = open_data(str(folder), prefer=prefer)
     assert data.found == open_data(str(folder)).found
     assert data.kind == "images"

@@ -110,7 +110,7 @@ def test_reads_what_is_written_and_writes_it_in_one_way(text: str, spec: Spec, c
         ("imagse:x", "did you mean 'images'"),
         ("mixtur:ring8", "did you mean 'mixture'"),
         ("http://x/y.zip", "images:PATH for a path with a colon"),
-        ("paired:x", "does not read 'paired' data yet"),
+        ("espeak:x", "does not read 'espeak' data yet"),
         ("digits?sise=64", "did you mean 'size'"),
         ("digits?Flip=true", "did you mean 'flip'"),
         ("digits?max_bad=1", "did you mean 'max-bad'"),
@@ -144,6 +144,10 @@ WRONG = {
     "strict": ["no", "0"],
     "stream": ["yes", ""],
     "config": ["", "a/b", "a b"],
+    "load_size": ["0", "256x", "4097", ""],
+    "scale_width": ["0", "1024x512", "4097", "wide", ""],
+    "classes": ["0", "256", "-1", "many", ""],
+    "side-by-side": ["A", "ab", "AA", ""],
 }
 
 

@@ -13,6 +13,9 @@ celeba.py    CelebA's aligned faces                lsun.py      LSUN's bedrooms,
 shards.py    numbered files, and their splits      parquet.py   Parquet's columns of pictures
 webdataset.py  tars of samples                     hub.py       sets of the Hub
 stream.py    what never enters the store, and its order
+groups.py    pairs, unpaired sets, label maps  gathering.py those into a store
+maps.py      ids of classes and instances      geometry.py  sizes, windows and flips
+members.py   rows of several pictures
 """
 
 from __future__ import annotations
@@ -21,6 +24,18 @@ from ganvas.data.batches import Batches, Order
 from ganvas.data.contact import contact_sheet
 from ganvas.data.dataset import Dataset
 from ganvas.data.opening import open_data
-from ganvas.data.spec import Spec, keys, kinds, parse, slug
+from ganvas.data.spec import GROUPED, Spec, keys, kinds, parse, slug
 
-__all__ = ["Batches", "Dataset", "Order", "Spec", "contact_sheet", "keys", "kinds", "open_data", "parse", "slug"]
+__all__ = [
+    "GROUPED",
+    "Batches",
+    "Dataset",
+    "Order",
+    "Spec",
+    "contact_sheet",
+    "keys",
+    "kinds",
+    "open_data",
+    "parse",
+    "slug",
+]

@@ -11,20 +11,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ganvas.data.dataset import Arrays, Dataset, to_tensors
+from ganvas.data.geometry import coins, drawn, lots
+from ganvas.data.members import Members
 from ganvas.data.stream import Feed, Shuffle, Streamed
 from ganvas.errors import UsageError
-from ganvas.streams import Purpose, bits, permutation
+from ganvas.streams import Purpose, permutation
 
 
 class Order:
     """The seeded permutations of the epochs, joined end to end and cut into batches.
 
-    Nothing is dropped: a batch may span two epochs, or many where the set is smaller than the batch.
+    Nothing is dropped: a batch may span two epochs, or many where the set is smaller than the batch. side: which of the
+    orders of one seed, where a set has several.
     """
 
-    def __init__(self, n: int, batch_size: int, seed: int) -> None:
+    def __init__(self, n: int, batch_size: int, seed: int, side: int = 0) -> None:
         self.n, self.batch_size = n, batch_size
-        self._permutation = lru_cache(maxsize=4)(partial(_permutation, n, seed))
+        self._permutation = lru_cache(maxsize=4)(partial(_permutation, n, seed, **({"side": side} if side else {})))
 
     def rows(self, step: int) -> NDArray[np.int64]:
         """The rows [batch_size] of that step's batch."""
@@ -35,8 +38,8 @@ class Order:
         return joined[start - first * self.n :][: self.batch_size]
 
 
-def _permutation(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    order = permutation(n, seed, epoch, Purpose.ORDER)
+def _permutation(n: int, seed: int, epoch: int, side: int = 0) -> NDArray[np.int64]:
+    order = permutation(n, seed, epoch, Purpose.ORDER, side)
     order.setflags(write=False)  # it is kept, and batches are views of it
     return order
 
@@ -47,6 +50,9 @@ class Batches:
     dataset: what to draw from. batch_size: the whole batch, over all ranks. seed: of the order and of the flips.
     device: where batches go. rank, world: rows are dealt in equal runs, rank 0 first. flip: mirror images by a coin a
     row (None: as the data spec says).
+
+    Of rows that are cut to windows, the windows are drawn as the flips are. What belongs together (a pair, a photograph
+    and its label map) shares order, window and flip; two unpaired sides have their own.
 
     Fields are as `Dataset.tensors` gives them. Of a streamed set batches are prepared ahead, in threads that `close`
     ends. Raises UsageError where the ranks cannot share a batch equally.
@@ -73,6 +79,10 @@ class Batches:
         if isinstance(dataset, Streamed):
             self.order = shuffle = dataset.order(batch_size, seed)
             self._arrays = Feed(dataset, shuffle, mine)
+        elif isinstance(dataset, Members):
+            orders = [Order(len(side), batch_size, seed, i) for i, side in enumerate(dataset.sides)]
+            self.order = max(orders, key=lambda order: order.n)
+            self._arrays = partial(self._windows, dataset, orders)
         else:
             self.order = order = Order(len(dataset), batch_size, seed)
             self._arrays = lambda step: dataset.arrays(order.rows(step)[mine])
@@ -104,7 +114,19 @@ class Batches:
             self._arrays.close()
 
     def _batch(self, step: int, arrays: Callable[[int], Arrays]) -> dict[str, Tensor]:
-        coins = None
-        if self.flip:  # coins for the whole batch: a row's does not depend on how many ranks there are
-            coins = (bits(self.batch_size, self.seed, step, Purpose.FLIP) >> np.uint64(63)).astype(bool)[self.mine]
-        return to_tensors(arrays(step), self.device, mirrored=coins)
+        flips = self._flips(step) if self.flip and not isinstance(self.dataset, Members) else None
+        return to_tensors(arrays(step), self.device, mirrored=flips)
+
+    def _flips(self, step: int, side: int = 0) -> NDArray[np.bool_]:
+        """Coins for the whole batch: a row's does not depend on how many ranks there are."""
+        return coins(self.batch_size, self.seed, step, side)[self.mine]
+
+    def _windows(self, dataset: Members, orders: list[Order], step: int) -> Arrays:
+        """This rank's rows of a step, each side's in its own order, cut to its own windows."""
+        arrays: Arrays = {}
+        for i, (side, order) in enumerate(zip(dataset.sides, orders, strict=True)):
+            rows = order.rows(step)[self.mine]
+            sizes = side.sizes[rows]
+            corners = drawn(sizes, dataset.window, lots(self.batch_size, self.seed, step, i)[self.mine])
+            arrays |= side.take(rows, corners, dataset.window, self._flips(step, i) if self.flip else None)
+        return arrays

@@ -168,7 +168,7 @@ def _fill(
     modes: Counter[str] = Counter()
     bad: list[tuple[str, str]] = []
     counts: dict[str, dict[str, int]] = {}
-    with _bar(total, source.where) as bar, quietly():
+    with progress(total, source.where) as bar, quietly():
         for split, (name, rows) in chosen.items():
             part = scan.parts[name]
             kept = [rows[:0]]
@@ -263,7 +263,7 @@ def _in_order(blocks: Iterator[Block], preparation: Preparation) -> Iterator[tup
                 future.cancel()
 
 
-def _bar(total: int, where: str) -> Any:
+def progress(total: int, where: str) -> Any:
     """A bar on a terminal's stderr, silent elsewhere."""
     from tqdm import tqdm
 

@@ -19,14 +19,16 @@ from ganvas.schema import Schema
 
 Rows = NDArray[np.integer]
 Arrays = dict[str, NDArray[Any]]  # by field
+PICTURES = ("image", "A", "B")  # fields of pixels
 
 
 class Dataset:
     """One split of a source's rows.
 
-    spec: the data spec, canonical. kind: "images" or "mixture". split: which one this is; splits: rows of each.
-    schema: fields of a row, and classes. flip: whether training mirrors images. mixture: the name of the known density
-    that the rows are drawn from, if any. Raises UsageError for a split that is not there.
+    spec: the data spec, canonical. kind: "images" or "mixture" (those of several pictures a row are `Members`). split:
+    which one this is; splits: rows of each. schema: fields of a row, and classes. flip: whether training mirrors
+    images. mixture: the name of the known density that the rows are drawn from, if any. Raises UsageError for a split
+    that is not there.
     """
 
     def __init__(self, spec: Spec, kind: str, layout: str, store: Store, mixture: str | None = None) -> None:
@@ -115,6 +117,14 @@ class Dataset:
         ``label`` int64 [B] where there are classes."""
         return to_tensors(self.arrays(rows), torch.device(device))
 
+    def whole(self, row: int, device: str | torch.device = "cpu") -> dict[str, Tensor]:
+        """One row as a batch of one, uncropped where rows are cut to windows."""
+        return self.tensors(np.array([row]), device)
+
+    def domain(self, member: str) -> Dataset:
+        """One member of rows of several pictures by itself, as a set of images. Raises UsageError if there is none."""
+        raise UsageError(f"{self.spec} has no member {member!r}: it is {self.kind} data.")
+
     def chunks(
         self, batch_size: int, n: int | None = None, device: str | torch.device = "cpu"
     ) -> Iterator[dict[str, Tensor]]:
@@ -133,7 +143,7 @@ def to_tensors(arrays: Arrays, device: torch.device, *, mirrored: NDArray[np.boo
     """What `Dataset.arrays` gave, as `Dataset.tensors`. mirrored [B]: which images to flip left to right, in place."""
     batch = {}
     for field, values in arrays.items():
-        if field == "image":
+        if field in PICTURES:
             if mirrored is not None:
                 values[mirrored] = values[mirrored][:, :, ::-1]
             batch[field] = _to(values, device).permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1)

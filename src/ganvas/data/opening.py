@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ganvas.console import note
 from ganvas.data import archives, arrays, embedded, folders, hub, named, parquet, shards, webdataset
 from ganvas.data.building import build, tolerate
 from ganvas.data.dataset import Dataset
+from ganvas.data.gathering import Unlike, gather
+from ganvas.data.geometry import CROP, LOAD_SIZE, Geometry
+from ganvas.data.groups import Group, group
+from ganvas.data.members import Members
 from ganvas.data.shards import Shard
 from ganvas.data.source import Source, stamp
-from ganvas.data.spec import Spec, filled, parse
-from ganvas.data.store import obtain
+from ganvas.data.spec import Spec, filled, parse, suited
+from ganvas.data.store import Building, Store, obtain
 from ganvas.data.stream import streamed
 from ganvas.errors import DataError, nearest
 
@@ -22,15 +27,21 @@ EMBEDDED: dict[str, Callable[[Spec], Source]] = {
 }
 
 
-def open_data(spec: str, *, prefer: str | None = None, natural: bool = False, verify: bool = False) -> Dataset:
+def open_data(spec: str, *, prefer: Sequence[str] = (), natural: bool = False, verify: bool = False) -> Dataset:
     """Opens what a data spec names: reads it into the store on the first call, maps the store on later ones.
 
-    prefer: the system that asks; where a layout fits several kinds, its kind is taken. (No layout read by this version
-    does.) natural: pictures that are all alike keep their size however large they are, where the spec asks for none.
-    verify: a store that is there is read whole to know that it is undamaged. Raises UsageError for a spec that makes no
-    sense, DataError for data that cannot be used.
+    prefer: kinds of data, the best first; where a folder can be read as several (as images it always can), the first of
+    these is taken, and without any what its layout is published for. natural: pictures that are all alike keep their
+    size however large they are, where the spec asks for none. verify: a store that is there is read whole to know that
+    it is undamaged. Raises UsageError for a spec that makes no sense, DataError for data that cannot be used.
     """
     asked = parse(spec)
+    try:
+        if (grouped := group(asked, prefer)) is not None:
+            return gathered(grouped, asked, verify=verify)
+    except OSError as error:
+        raise DataError(f"{error.filename or asked.source} cannot be read: {error.strerror or error}.") from error
+    suited(asked, asked.kind or "images")
     source = find(asked)
     asked = filled(asked, source.keys)
     if (missing := source.missing.get(asked.split or "")) is not None:
@@ -51,6 +62,37 @@ def open_data(spec: str, *, prefer: str | None = None, natural: bool = False, ve
     bad = store.found["bad"]
     tolerate(source.where, bad["count"], bad["of"], list(bad["files"].items()), asked)
     return Dataset(asked, "mixture" if source.mixture else "images", source.layout, store, source.mixture)
+
+
+def gathered(grouped: Group, asked: Spec, *, verify: bool = False, whole: bool = False) -> Members:
+    """The rows of a group, prepared as asked. whole: their sizes may differ though no window is cut.
+
+    Raises UsageError, DataError, and OSError for what cannot be read.
+    """
+    asked = replace(asked, kind=grouped.kind)
+    silent = Geometry.of(asked) == Geometry() and asked.crop is None and not whole
+    store = _obtain(grouped, asked, alike=silent, verify=verify)
+    if UNLIKE in store.found:
+        asked = replace(asked, load_size=LOAD_SIZE, crop=CROP)
+        store = _obtain(grouped, asked, alike=False, verify=verify)
+    bad = store.found["bad"]
+    tolerate(grouped.where, bad["count"], bad["of"], list(bad["files"].items()), asked)
+    return Members(asked, grouped, store, whole=whole)
+
+
+UNLIKE = "unlike"  # of a store: nothing but that the pictures are of several sizes
+
+
+def _obtain(grouped: Group, asked: Spec, *, alike: bool, verify: bool) -> Store:
+    def build(building: Building) -> None:
+        try:
+            gather(grouped, asked, building, alike=alike)
+        except Unlike:
+            building.drop()
+            building.found[UNLIKE] = True
+
+    preparation = [asked.size, asked.load_size, asked.scale_width, asked.channels, asked.holdout, asked.limit, alike]
+    return obtain([grouped.identity, preparation], build, verify=verify)
 
 
 def find(spec: Spec) -> Source:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, cast
@@ -71,14 +71,14 @@ class Preparation:
 
 def upright_size(image: Image.Image) -> Size:
     """Width and height once the picture is turned as its EXIF orientation says."""
-    return _turned(image, _orientation(image))
+    return _turned(image, orientation_of(image))
 
 
 def _turned(image: Image.Image, orientation: int) -> Size:
     return (image.height, image.width) if orientation >= 5 else image.size
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
     """1 (upright) to 8, as EXIF says; what it cannot say is upright."""
     if image.format != "JPEG":  # Pillow turns a TIFF itself when it is loaded; a PNG may have EXIF after its pixels
         image.load()
@@ -114,14 +114,18 @@ def opened(picture: Encoded) -> Iterator[Image.Image]:
         raise BadPicture(reason or str(error).strip() or type(error).__name__) from error
 
 
-def decode(picture: Encoded, preparation: Preparation) -> tuple[Pixels, Size, str]:
+def decode(picture: Encoded, preparation: Preparation | Callable[[Size], Preparation]) -> tuple[Pixels, Size, str]:
     """The prepared pixels [H, W, C], and what the file held: upright width and height, and Pillow's mode.
+
+    preparation: or what tells it by the picture's upright width and height.
 
     Raises BadPicture, and SizesDiffer where ``preparation.keep`` is broken.
     """
     with opened(picture) as image:
-        orientation, mode = _orientation(image), image.mode
+        orientation, mode = orientation_of(image), image.mode
         size = _turned(image, orientation)
+        if not isinstance(preparation, Preparation):
+            preparation = preparation(size)
         if preparation.keep and size != preparation.size:
             raise SizesDiffer(picture.name)
         scale = 1.0
@@ -131,6 +135,24 @@ def decode(picture: Encoded, preparation: Preparation) -> tuple[Pixels, Size, st
             if shrink <= 0.5 and (draft := image.draft(None, (int(wide * shrink) + 1, int(image.height * shrink) + 1))):
                 scale = draft[1][2] / wide
         return prepare(image, preparation, orientation, size, scale), size, mode
+
+
+def read_halves(
+    picture: Encoded, preparation: Callable[[Size], Preparation]
+) -> tuple[tuple[Pixels, Pixels], Size, str]:
+    """The prepared left and right halves of a picture, the width and height of one, and Pillow's mode.
+
+    Raises BadPicture, also where the width is odd.
+    """
+    with opened(picture) as image:
+        orientation, mode = orientation_of(image), image.mode
+        upright = image.transpose(TURNS[orientation]) if orientation in TURNS else image
+        width, height = upright.width // 2, upright.height
+        if upright.width % 2:
+            raise BadPicture(f"is {upright.width} pixels wide: an odd number has no two halves")
+        made = preparation((width, height))
+        left, right = (upright.crop((x, 0, x + width, height)) for x in (0, width))
+        return (prepare(left, made), prepare(right, made)), (width, height), mode
 
 
 def prepare(

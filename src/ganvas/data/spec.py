@@ -16,9 +16,15 @@ KINDS = {
     "them, or a pattern: 'data/train-*.parquet', 'train-{000..119}.tar'), or a named set such as digits or cifar10",
     "hub": "pictures of the Hugging Face Hub, by the name of their data set: hub:mnist",
     "mixture": "points of a known density in the plane: ring8, grid25 or spiral",
+    "paired": "pairs of pictures, matched by name: a folder with A/ and B/, trainA/ and trainB/ or train_A/ and "
+    "train_B/ (also test, val), two folders (paired:A,B), or pictures that hold a pair each (?side-by-side=AB)",
+    "unpaired": "two sets of pictures: a folder with trainA/ and trainB/ (also testA/, ...) or two, unpaired:A,B",
+    "labels": "label maps, where 255 is void, and their photographs: a folder with train_label/ and train_img/, and "
+    "train_inst/ where there are instance maps (also test_, val_)",
 }
+GROUPED = ("paired", "unpaired", "labels")  # a row has several pictures
 PLANNED = (
-    *("paired", "unpaired", "labels", "sr", "blur", "ljspeech", "piper", "filelist", "clips", "espeak"),
+    *("sr", "blur", "ljspeech", "piper", "filelist", "clips", "espeak"),
     *("gaussian", "linear-gaussian"),
 )
 LARGEST = 4096  # pixels a side
@@ -71,6 +77,24 @@ def _crop(text: str) -> str | Size:
         raise ValueError("centre, none, or a window in pixels such as 108 or 178x218") from error
 
 
+def _classes(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= 255:
+        raise ValueError("how many there are, from 1 to 255")
+    return int(text)
+
+
+def _width(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= LARGEST:
+        raise ValueError(f"a width in pixels, up to {LARGEST}")
+    return int(text)
+
+
+def _sides(text: str) -> str:
+    if text not in ("AB", "BA"):
+        raise ValueError("AB (A is the left half) or BA")
+    return text
+
+
 def _resize(text: str) -> str:
     if text not in RESIZES:
         raise ValueError(" or ".join(RESIZES))
@@ -109,7 +133,11 @@ KEYS = {
         _part, "where there is no test split, make one of that fraction, chosen by a hash of the file's name"
     ),
     "size": Key(_size, "64 or 640x360 (width x height); default: the pictures' own if all alike and <= 256, else 64"),
-    "crop": Key(_crop, "centre (default: the largest centred window of that shape), none (stretch), or pixels: 108"),
+    "crop": Key(
+        _crop,
+        "centre (default: the largest centred window of that shape), none (stretch), or pixels: 108; of paired, "
+        "unpaired and labels data pixels alone, and the window is random in training",
+    ),
     "resize": Key(
         _resize,
         "bicubic (default, antialiased), or bilinear without antialiasing, as torch's interpolate(align_corners=False)",
@@ -125,8 +153,19 @@ KEYS = {
         "within windows, and where no size is given the first pictures tell it",
     ),
     "config": Key(_config, "hub: which of the data set's configurations, where it has several"),
+    "load_size": Key(
+        _size,
+        "paired, unpaired, labels: stretch the whole picture to 286 or 640x360 (default, where sizes differ: "
+        "load_size=286&crop=256)",
+    ),
+    "scale_width": Key(_width, "paired, unpaired, labels: scale to that width, whatever the height becomes"),
+    "classes": Key(_classes, "labels: how many classes there are (default: the highest id and one more)"),
+    "side-by-side": Key(_sides, "paired: pictures hold a pair each, AB (A is the left half) or BA"),
 }
+FIELDS = {name.replace("-", "_"): name for name in KEYS}  # of `Spec` -> the key
 PICTURE_KEYS = ("size", "crop", "resize", "flip", "channels", "max-bad", "strict", "stream")  # nothing about vectors
+GROUPED_KEYS = ("load_size", "scale_width", "classes", "side-by-side")  # nothing about single pictures
+SCALINGS = ("size", "load_size", "scale_width")
 
 
 def kinds() -> dict[str, str]:
@@ -161,11 +200,15 @@ class Spec:
     strict: bool = False
     stream: bool = False
     config: str | None = None
+    load_size: Size | None = None
+    scale_width: int | None = None
+    classes: int | None = None
+    side_by_side: str | None = None
 
     def __str__(self) -> str:
         source = self.source.replace("%", "%25").replace("?", "%3F")
         given = [(f.name, getattr(self, f.name)) for f in fields(self)[2:] if getattr(self, f.name) != f.default]
-        query = "&".join(f"{name.replace('_', '-')}={_shown(value)}" for name, value in given)
+        query = "&".join(f"{FIELDS[name]}={_shown(value)}" for name, value in given)
         return (f"{self.kind}:" if self.kind else "") + source + (f"?{query}" if query else "")
 
 
@@ -201,8 +244,6 @@ def parse(text: str) -> Spec:
             raise UsageError(f"The data spec {text!r} has no key {name!r}: {nearest(name, KEYS)}.")
         if not equals or name in given:
             raise UsageError(f"In the data spec {text!r}, {name} is {'given twice' if equals else 'without a value'}.")
-        if kind == "mixture" and name in PICTURE_KEYS:
-            raise UsageError(f"In the data spec {text!r}, {name} says nothing: a mixture has no pictures.")
         try:
             given[name] = KEYS[name].read(value)
         except ValueError as error:
@@ -211,7 +252,41 @@ def parse(text: str) -> Spec:
             raise UsageError(
                 f"In the data spec {text!r}, config says nothing: only sets of the Hub (hub:NAME) have any."
             )
-    return Spec(source, kind, **{name.replace("-", "_"): value for name, value in given.items()})
+    spec = Spec(source, kind, **{name.replace("-", "_"): value for name, value in given.items()})
+    if kind is not None:
+        suited(spec, kind)
+    return spec
+
+
+def suited(spec: Spec, kind: str) -> None:
+    """Raises UsageError where a spec says what makes no sense of data of that kind."""
+    said = [key for field, key in FIELDS.items() if getattr(spec, field) != getattr(Spec, field)]
+    where = f"In the data spec {str(spec)!r},"
+    for key in said:
+        why = ""
+        if kind == "mixture" and key in PICTURE_KEYS:
+            why = "a mixture has no pictures"
+        elif kind not in GROUPED and key in GROUPED_KEYS:
+            why = "it is of paired, unpaired or labels data alone"
+        elif kind != "labels" and key == "classes":
+            why = "only labels data has label maps"
+        elif kind in GROUPED and kind != "paired" and key == "side-by-side":
+            why = "only paired data has pairs"
+        elif kind in GROUPED and key == "resize":
+            why = f"{kind} data is resized bicubically, and its ids to the nearest"
+        if why:
+            raise UsageError(f"{where} {key} says nothing: {why}.")
+    if kind not in GROUPED:
+        return
+    if spec.stream:
+        raise UsageError(f"{where} stream=true makes no sense: {kind} data is read into the store; leave it away.")
+    if isinstance(spec.crop, str):
+        raise UsageError(f"{where} crop={spec.crop} makes no sense: {kind} data takes a window in pixels, as crop=256.")
+    if len(scalings := [key for key in said if key in SCALINGS]) > 1:
+        raise UsageError(f"{where} {' and '.join(scalings)} contradict each other: say one of them.")
+    scaled = spec.size or spec.load_size
+    if scaled and spec.crop and (spec.crop[0] > scaled[0] or spec.crop[1] > scaled[1]):
+        raise UsageError(f"{where} the crop is larger than the pictures: {_shown(spec.crop)} of {_shown(scaled)}.")
 
 
 def filled(spec: Spec, keys: str) -> Spec:

@@ -138,6 +138,12 @@ class Building:
             writer.close()
         self.writers.clear()
 
+    def drop(self) -> None:
+        """Drops every column and its files: none may be written after all."""
+        self.restart()
+        for path in self.folder.iterdir():
+            path.unlink()
+
     def __enter__(self) -> Self:
         return self
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ganvas.data import Batches
 from ganvas.devices import device as named_device
@@ -22,6 +24,15 @@ from ganvas.inputs import fitting
 from ganvas.run import Run
 from ganvas.verbs import Encodes, Reconstructs, Samples
 
+
+@runtime_checkable
+class Surveys(Protocol):
+    """Looks over the data before its verbs are used."""
+
+    def survey(self, batches: Iterator[dict[str, Tensor]], n: int) -> None:
+        """Takes from batches, of about n rows, what its verbs draw from."""
+
+
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -29,19 +40,25 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 def calibrate(game: Game, batches: Batches, *, n: int, seed: int = 0) -> Game:
     """A copy of ``game`` in eval mode whose batch norms hold the statistics of its verbs over n images and n samples.
 
-    Batch norms that no verb reaches (a critic's) keep theirs. A game without batch norm is returned as it is.
+    Batch norms that no verb reaches (a critic's) keep theirs, and so do those of games that translate: these normalise
+    each image by itself. A game that has a ``survey``, of what its verbs draw from, is given its batches first, of n
+    rows or of all there are. No batch is read that nobody looks at.
     """
     game = copy.deepcopy(game).eval()
+    size = batches.batch_size
+    if isinstance(game, Surveys):
+        game.survey(batches.first(min(math.ceil(n / size), batches.steps_per_epoch)), n)
+    seen = isinstance(game, Reconstructs | Encodes)
     norms = [module for module in game.modules() if isinstance(module, BATCH_NORMS) and module.track_running_stats]
-    if not norms:
+    if not norms or not (seen or isinstance(game, Samples)):
         return game
     before = {norm: (norm.momentum, {name: value.clone() for name, value in norm.named_buffers()}) for norm in norms}
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # cumulative
         norm.train()
-    size = batches.batch_size
-    for step, batch in enumerate(batches.first(math.ceil(n / size))):
+    steps = math.ceil(n / size)
+    for step, batch in enumerate(batches.first(steps) if seen else ({} for _ in range(steps))):
         first = step * size
         if isinstance(game, Reconstructs) and "image" in batch:
             game.reconstruct(batch["image"], seed=seed, first=first, label=batch.get("label"))

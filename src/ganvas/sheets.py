@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ganvas.data import Dataset
 from ganvas.files import writing
 from ganvas.game import Game
+from ganvas.ops.maps import coloured
 from ganvas.ops.plane import save_plane
-from ganvas.ops.sheet import save_sheet
-from ganvas.verbs import Reconstructs, Samples
+from ganvas.ops.sheet import Images, save_image, save_sheet, strips
+from ganvas.verbs import Reconstructs, Samples, Translates
+from ganvas.ways import Way, portions, translated, ways
 
 SAMPLES = 64
 PAIRS = 32
 POINTS = 2500
+TRANSLATIONS = 8  # pictures beside each other, as far as they fit
+ACROSS = 2048  # pixels
 
 
 def save_sheets(folder: Path, game: Game, dataset: Dataset, step: int) -> None:
-    """Writes ``samples-STEP.png`` and ``reconstructions-STEP.png`` as the game's verbs allow.
+    """Writes ``samples-STEP.png``, ``reconstructions-STEP.png``, ``translations-STEP.png`` as the game's verbs allow.
 
-    Reconstructions stand to the right of their originals; samples of a mixture are drawn over its density. Raises
-    RunError when they cannot be written, as on a full disk.
+    Reconstructions stand to the right of their originals; samples of a mixture are drawn over its density. Translations
+    stand below what they are of: label maps, in colours, or pictures; below them their partners or, where there are
+    none and there is a way back, what comes back of them. Raises RunError when they cannot be written, as on a full
+    disk.
     """
     with writing(folder):
         _save(folder, game, dataset, step)
@@ -40,3 +49,45 @@ def _save(folder: Path, game: Game, dataset: Dataset, step: int) -> None:
         batch = dataset.tensors(np.arange(min(PAIRS, len(dataset))), device=device)
         copies = game.reconstruct(batch["image"], label=batch.get("label"))
         save_sheet(batch["image"].cpu(), folder / f"reconstructions-{step:08d}.png", beside=copies.cpu())
+    if isinstance(game, Translates):
+        save_image(strips(_translations(game, dataset)), folder / f"translations-{step:08d}.png")
+
+
+def _translations(game: Any, dataset: Dataset) -> dict[str, Images]:
+    """The strips of a sheet, by their names."""
+    there = ways(game, dataset.schema)
+    alone = dataset.kind == "unpaired"
+    found: dict[str, Images] = {}
+    for way in there:
+        x = _some(dataset.domain(way.source) if alone else dataset, game)
+        if alone:
+            x = {way.source: x["image"]}
+        y = _through(game, x, way)
+        found |= {way.source: _shown(x[way.source]), f"to {way.target}": _shown(y)}
+        if not alone:
+            found[f"real {way.target}"] = _shown(x[way.target])
+        elif len(there) > 1:
+            home = Way(f"{way.target}to{way.source}", way.target, way.source)
+            found[f"{way.source} again"] = _shown(_through(game, {way.target: y}, home))
+    return found
+
+
+def _some(dataset: Dataset, game: Game) -> dict[str, Tensor]:
+    """The fields of a few rows from all over the set: as many as stand beside each other."""
+    width = max(shape[-1] for shape in dataset.schema.fields.values() if len(shape) > 1)
+    rows = dataset.spread(max(1, min(TRANSLATIONS, ACROSS // width)))
+    return dataset.tensors(rows, next(game.parameters()).device)
+
+
+def _through(game: Any, x: dict[str, Tensor], way: Way) -> Tensor:
+    """The translations of rows, as many at a time as `portions` allows."""
+    rows = len(x[way.source])
+    parts = portions(x[way.source].shape[1:], rows)
+    return torch.cat(
+        [translated(game, {k: v[first:end] for k, v in x.items()}, way, first=first) for first, end in parts]
+    )
+
+
+def _shown(values: Tensor) -> Images:
+    """Images as they are, label maps in colours."""
+    return values.cpu() if values.ndim == 4 else coloured(values.cpu().numpy())

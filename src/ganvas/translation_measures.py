@@ -91,11 +91,11 @@ def _beside_partners(
     seen, real = (Confusion(len(dataset.schema.classes)) for _ in range(2))
 
     def partners() -> Iterator[Tensor]:
-        for first, end in portions(dataset.schema, way, len(rows)):
+        for first, end in portions(dataset.schema[way.source], len(rows)):
             yield dataset.tensors(rows[first:end], device)[way.target]
 
     def translations() -> Iterator[Tensor]:
-        for first, end in portions(dataset.schema, way, len(rows)):
+        for first, end in portions(dataset.schema[way.source], len(rows)):
             batch = dataset.tensors(rows[first:end], device)
             x, y = batch[way.target], translated(game, batch, way, seed=seed, first=first)
             tools.update(pairs, x, y)
@@ -156,7 +156,7 @@ def _towards_domain(game: Game, dataset: Dataset, tools: Tools, way: Way, n: int
         cycles = []
 
     def translations() -> Iterator[Tensor]:
-        for first, end in portions(dataset.schema, way, count):
+        for first, end in portions(dataset.schema[way.source], count):
             x = one.tensors(rows[first:end], device)["image"]
             y = translated(game, {a: x}, way, seed=seed, first=first)
             if cycles:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,9 +30,10 @@ def ways(game: Any, schema: Schema) -> list[Way]:
     return [Way(direction, direction[0], direction[-1]) for direction in game.directions]
 
 
-def portions(schema: Schema, way: Way, count: int) -> Iterator[tuple[int, int]]:
-    """The numbers 0 .. count - 1 as runs (first, last + 1) of as many rows as may be translated together."""
-    height, width = schema[way.source][-2:]
+def portions(shape: Sequence[int], count: int) -> Iterator[tuple[int, int]]:
+    """The numbers 0 .. count - 1 as runs (first, last + 1) of as many rows of a shape (..., H, W) as may be translated
+    together."""
+    height, width = shape[-2:]
     some = max(1, min(MOST, PIXELS // (height * width)))
     for first in range(0, count, some):
         yield first, min(first + some, count)

@@ -4,6 +4,7 @@
     runs.py      train, info, runs, calibrate, report
     verbs.py     sample, encode, reconstruct, interpolate, traverse
     measures.py  evaluate, compare
+    exchange.py  import, export
     benchmarks.py  benchmark
     flags.py     what all of them share: a function as a command, and its Answer
 
@@ -84,11 +85,12 @@ def _run(words: list[str], json: bool) -> int:
     function = commands[name]
     ready = _nothing if name in LIGHT else _load
     try:
-        if name == "train":  # its flags are those of the system that it names
+        if name in ("train", "import"):  # their flags are those of the system that they name
+            from ganvas.cli.exchange import importer
             from ganvas.cli.runs import trainer
 
             ready()
-            function, prog, words = trainer(words[1:])
+            function, prog, words = (trainer if name == "train" else importer)(words[1:])
         answer = call(function, words[1:], prog=prog, ready=ready)
     except SystemExit:  # --help, printed
         return 0
@@ -118,13 +120,14 @@ def _commands() -> dict[str, Callable[..., Any]]:
     """The commands by name, in the order in which people meet them."""
     from ganvas.cli.benchmarks import benchmark
     from ganvas.cli.data import data, fetch, systems
+    from ganvas.cli.exchange import export, import_
     from ganvas.cli.measures import compare, evaluate
     from ganvas.cli.runs import calibrate, info, report, runs, train
     from ganvas.cli.verbs import encode, interpolate, reconstruct, sample, traverse
 
     functions = (systems, data, fetch, train, info, runs, sample, encode, reconstruct, interpolate, traverse, evaluate,
-                 compare, benchmark, calibrate, report)  # fmt: skip
-    return {function.__name__: function for function in functions}
+                 compare, benchmark, calibrate, report, import_, export)  # fmt: skip
+    return {function.__name__.rstrip("_"): function for function in functions}
 
 
 def _help() -> str:

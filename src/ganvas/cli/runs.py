@@ -85,7 +85,7 @@ def trainer(words: Sequence[str]) -> tuple[Callable[..., Answer], str, list[str]
     from ganvas import games
 
     system = games.system(words[0])
-    config, _ = system.preset(_preset(words))
+    config, _ = system.preset(last(words, "--preset"))
 
     def run(training: Training, own: Any = config) -> Answer:
         leaves = {f.name: getattr(own, f.name) for f in fields(own)}
@@ -97,7 +97,7 @@ def trainer(words: Sequence[str]) -> tuple[Callable[..., Answer], str, list[str]
     )
     run.__doc__ = f"Train {system.name}: {system.summary}\n\nPresets:\n{table}"
     run.__annotations__ = {"training": Training, "own": Annotated[system.config, arg(name=system.name)]}
-    return run, f"ganvas train {system.name}", [words[0], *_spelt_out(words[1:], system.config)]
+    return run, f"ganvas train {system.name}", [words[0], *spelt_out(words[1:], system.config)]
 
 
 def _usage() -> str:
@@ -106,17 +106,18 @@ def _usage() -> str:
     return f"usage: ganvas train SYSTEM --data SPEC ..., SYSTEM being one of: {', '.join(games.names())}"
 
 
-def _preset(words: Sequence[str]) -> str | None:
-    """The preset among words, given as ``--preset NAME`` or ``--preset=NAME``; the last one, as for every flag."""
+def last(words: Sequence[str], flag: str) -> str | None:
+    """The value of a flag among words, given as ``--preset NAME`` or ``--preset=NAME``; the last one, as for every
+    flag."""
     found = None
     for word, following in pairwise([*words, ""]):
         name, equals, value = word.partition("=")
-        if name == "--preset":
+        if name == flag:
             found = value if equals else following
     return found or None
 
 
-def _spelt_out(words: Sequence[str], config: type[Any]) -> list[str]:
+def spelt_out(words: Sequence[str], config: type[Any]) -> list[str]:
     """``--X`` and ``--no-X``, of switches that may also be left open, as ``--X true`` and ``--X false``."""
     switches = {name.replace("_", "-") for name, kind in get_type_hints(config).items() if kind == bool | None}
     spelt: list[str] = []

@@ -1,0 +1,162 @@
+"""Published checkpoint files: read with suspicion, freed of what training left in them, told apart by their keys."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ganvas.errors import Damaged, DataError
+from ganvas.files import sha256
+
+LARGEST = 8 << 30  # bytes; the largest published net of these systems has 0.7e9
+SHOWN = 4  # keys that a refusal lists
+ZIP, PICKLE = b"PK\x03\x04", b"\x80"  # what files of torch.save begin with: since 1.6, and before
+WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "net")  # round a state dict, best first
+WORDS = {"G": ("netG", "G", "generator"), "D": ("netD", "D", "discriminator"), "E": ("netE", "E", "encoder")}
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+Tensors = dict[str, Tensor]
+Shapes = Mapping[str, tuple[int, ...]]
+
+# What the nets of these systems look like, by keys that only they have: (key, the dimensions it has), the first wins.
+LOOKS: tuple[tuple[str, str], ...] = (
+    (r"scale\d+_layer0\.0\.weight|layer0\.0\.weight", "the multi-scale critic of pix2pixHD"),
+    (r"model1_1\.1\.weight", "the local enhancer of pix2pixHD"),
+    (r"main\.1\.weight", "the netG of the DCGAN example"),
+    (r"main\.0\.weight", "the netD of the DCGAN example"),
+    (r"model\.model\.0\.weight", "a U-Net generator of pix2pix"),
+    (r"net\.0\.weight", "a pixel critic of pix2pix"),
+    (r"model\.10\.conv_block\.1\.weight", "a ResNet generator of CycleGAN"),
+    (r"model\.\d+\.conv_block\.1\.weight", "the global generator of pix2pixHD"),
+    (r"model\.0\.weight", "a patch critic of CycleGAN and pix2pix"),
+    (r"model\.1\.weight", "the encoder of pix2pixHD"),
+)
+
+
+@dataclass(frozen=True)
+class Published:
+    """The tensors of one published net, float32 but for counters, and the file they are from."""
+
+    part: str
+    path: Path
+    sha256: str
+    tensors: Tensors
+
+    @property
+    def look(self) -> str:
+        """What it is, as far as its keys tell."""
+        for pattern, what in LOOKS:
+            if any(re.fullmatch(pattern, key) for key in self.tensors):
+                return what
+        return "a net that is none of these systems'"
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """The shape of a convolution's weights. Raises DataError where there are none of that name."""
+        if key not in self.tensors:
+            raise self.refusal(f"it has no {key}, but {listed(self.tensors)}")
+        found = tuple(self.tensors[key].shape)
+        if len(found) != 4:
+            raise self.refusal(f"{key} has {len(found)} dimensions, not the 4 of a convolution")
+        return found
+
+    def expect(self, *looks: str) -> str:
+        """The look, which must be one of these. Raises DataError."""
+        if self.look not in looks:
+            raise self.refusal(f"it holds {self.look}: its keys are {listed(self.tensors)}", *looks)
+        return self.look
+
+    def refusal(self, why: str, *wanted: str) -> DataError:
+        """The file cannot be this part, and why."""
+        what = f" ({' or '.join(wanted)})" if wanted else ""
+        return DataError(f"{self.path} cannot be {self.part}{what}: {why}.")
+
+
+def read(part: str, path: Path) -> Published:
+    """Reads one file, whatever wraps its state dict, and cleans it.
+
+    Taken off: ``module.`` of DataParallel and ``_orig_mod.`` of torch.compile; the statistics that instance norm kept
+    before torch 0.4 (statistics of a norm without weights). Half and double precision become float32. Raises DataError
+    for what is no state dict, holds code, or numbers that are not finite; Damaged for a file that is cut short.
+    """
+    content = _load(path)
+    tensors = _unwrapped(part, path, content)
+    clean: Tensors = {}
+    for key, value in tensors.items():
+        name = re.sub(r"^((module|_orig_mod)\.)+", "", key)
+        if name in clean:
+            raise DataError(f"{path} has two tensors that are called {name}, and one of them is {key}.")
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise DataError(f"{path} says that {key} has {value.numel():,} numbers, and holds fewer.")
+        clean[name] = value if name.endswith("num_batches_tracked") else value.float()
+    stale = [key for key in clean if key.endswith(STATISTICS) and f"{key.rpartition('.')[0]}.weight" not in clean]
+    clean = {key: value for key, value in clean.items() if key not in stale}
+    if broken := [key for key, value in clean.items() if not bool(value.isfinite().all())]:
+        raise DataError(f"{path} has numbers that are not finite, in {listed(broken)}.")
+    if not clean:
+        raise DataError(f"{path} holds no weights.")
+    return Published(part, path, sha256(path), clean)
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first few of some names, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _load(path: Path) -> Any:
+    """What torch.save wrote, tensors and plain values alone: nothing in the file is run."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(4)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+    if size > LARGEST:
+        raise DataError(f"{path} has {size:,} bytes, more than any net of these systems.")
+    if not size:
+        raise Damaged(f"{path} is empty: get it again.")
+    if not head.startswith((ZIP, PICKLE)):
+        raise DataError(f"{path} was not written by torch.save: it begins with {head!r}; give the .pth file itself.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=head == ZIP)
+    except Exception as error:  # torch raises whatever reading torn bytes leads to
+        named = re.search(r"GLOBAL ([\w.]+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        if named:
+            raise DataError(
+                f"{path} holds code, {named[1]}, which is not run: save the state_dict() of the net alone, with the "
+                "program that made it."
+            ) from None
+        raise Damaged(
+            f"{path} is cut short, damaged, or not written by torch.save ({size:,} bytes): get it again."
+        ) from None
+
+
+def _unwrapped(part: str, path: Path, content: Any) -> Tensors:
+    """The state dict in ``content``: itself, or what lies under the part's own name or a usual wrapper's."""
+    kind = part.partition("_")[0]
+    own = [part, f"net{part}", *(word + part[len(kind) :] for word in WORDS.get(kind, ())), *WORDS.get(kind, ())]
+    names = dict.fromkeys([*own, *WRAPPERS])
+    for _ in range(4):  # wrappers in wrappers
+        if not isinstance(content, Mapping):
+            raise DataError(f"{path} holds a {type(content).__name__}, not the state dict of a net.")
+        inner = {str(key): value for key, value in content.items() if isinstance(value, Mapping)}
+        found = next((name for name in names if name in inner), None)
+        if found is None:
+            tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+            if tensors:
+                return tensors
+            keys = listed(map(str, content)) or "nothing"
+            raise DataError(f"{path} holds no state dict of {part}: in it are {keys}.")
+        content = inner[found]
+    raise DataError(f"{path} wraps its state dict too often.")

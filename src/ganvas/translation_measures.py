@@ -179,11 +179,11 @@ def _towards_domain(game: Game, dataset: Dataset, tools: Tools, way: Way, n: int
         pass
     sizes = f"min(|{a}| {len(one)}, |{b}1| {half}, |{b}2| {len(two) - half})"
     halves = {
-        "value": f"G({a}) against {b}1",
-        "source": f"{a} against {b}1",
-        "floor": f"{b}2 against {b}1",
-        "halves": f"{b}1, {b}2 of {len(two)} {b} of {training.split}, shuffled by the seed",
-        "N": f"{count}" if count == n else f"{count} = {sizes}",
+        "value": f"G({a})",
+        "source": a,
+        "floor": f"{b}2",
+        "against": f"{b}1; {b}1, {b}2: halves of the {len(two)} {b} of {training.split}, shuffled by the seed",
+        "N": f"{count}, as asked for" if count == n else f"{count} = {sizes}",
         "compare": "values of one N alone",
     }
     where = {**_where(dataset, way, seed), "split": dataset.split}

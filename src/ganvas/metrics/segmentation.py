@@ -21,7 +21,7 @@ from ganvas.files import sha256
 from ganvas.ops.maps import VOID
 
 FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
-INTEGERS = ("tensor(uint8)", "tensor(int8)", "tensor(int32)", "tensor(int64)")
+LEVELS = "tensor(uint8)"
 
 
 class Confusion:
@@ -132,19 +132,15 @@ class Segmenter:
         inputs = self._session.get_inputs()
         self._input = inputs[0]
         shape = [side if isinstance(side, int) else None for side in self._input.shape]
-        if len(inputs) != 1 or len(shape) != 4 or shape[1] not in (None, 1, 3) or not self._known(self._input.type):
+        pictures = len(shape) == 4 and (shape[1] in (1, 3) or (shape[1] is None and shape[3] not in (1, 3)))
+        if len(inputs) != 1 or not pictures or self._input.type not in (*FLOATS, LEVELS):
             told = "; ".join(f"{each.name} {each.type} {each.shape}" for each in inputs)
             raise UsageError(
                 f"{path} does not take pictures as --segmenter gives them, one input [N, 3, H, W] of floats in [0, 1] "
                 f"or of uint8 levels: it has {told}."
             )
-        self._rows, self._channels = shape[0], shape[1] or 3
-        self._size = shape[2], shape[3]
+        self._rows, self._channels, *self._size = shape[0], shape[1] or 3, shape[2], shape[3]
         self._output: str | None = None
-
-    @staticmethod
-    def _known(kind: str) -> bool:
-        return kind in FLOATS or kind == "tensor(uint8)"
 
     def __call__(self, images: Tensor) -> Tensor:
         """The class that each pixel of images [B, 1 or 3, H, W] in [-1, 1] shows, int64 [B, H, W]."""
@@ -154,7 +150,7 @@ class Segmenter:
         wanted = self._size[0] or height, self._size[1] or width
         if wanted != (height, width):
             x = F.interpolate(x, wanted, mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
-        if self._input.type == "tensor(uint8)":
+        if self._input.type == LEVELS:
             pixels = (x * 255).round().to(torch.uint8).numpy()
         else:
             pixels = x.numpy().astype(FLOATS[self._input.type])
@@ -200,7 +196,7 @@ class Segmenter:
         """How it sees, once it has seen something."""
         height, width = self._size
         sides = f"resized to {width or 'their width'} x {height or 'their height'}, bilinear, antialiased"
-        levels = "uint8 levels" if self._input.type == "tensor(uint8)" else "in [0, 1], nothing taken away"
+        levels = "uint8 levels" if self._input.type == LEVELS else "in [0, 1], nothing taken away"
         return {
             "segmenter": self.path.name,
             "sha256": sha256(self.path),

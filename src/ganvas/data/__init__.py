@@ -15,7 +15,7 @@ webdataset.py  tars of samples                     hub.py       sets of the Hub
 stream.py    what never enters the store, and its order
 groups.py    pairs, unpaired sets, label maps  gathering.py those into a store
 maps.py      ids of classes and instances      geometry.py  sizes, windows and flips
-members.py   rows of several pictures
+members.py   rows of several pictures          inputs.py     what is translated, each picture whole
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from __future__ import annotations
 from ganvas.data.batches import Batches, Order
 from ganvas.data.contact import contact_sheet
 from ganvas.data.dataset import Dataset
+from ganvas.data.inputs import open_input
 from ganvas.data.opening import open_data
 from ganvas.data.spec import GROUPED, Spec, keys, kinds, parse, slug
 
@@ -36,6 +37,7 @@ __all__ = [
     "keys",
     "kinds",
     "open_data",
+    "open_input",
     "parse",
     "slug",
 ]

@@ -20,15 +20,17 @@ Corners = NDArray[np.int64]  # [B, 2]: top and left of each row's window
 
 @dataclass(frozen=True)
 class Geometry:
-    """What is done to each whole picture before any window is cut: at most one of the three, None of all: nothing.
+    """What is done to each whole picture before any window is drawn: at most one of the three, None of all: nothing.
 
-    size: the largest centred window of that shape, resized to it. load_size: stretched to it. scale_width: scaled to
-    that width, its height rounded.
+    size: prepared to it, as `Preparation` says (crop, resize). load_size: stretched to it. scale_width: scaled to that
+    width, its height rounded.
     """
 
     size: Size | None = None
     load_size: Size | None = None
     scale_width: int | None = None
+    crop: str | Size = "centre"
+    resize: str = "bicubic"
 
     @classmethod
     def of(cls, spec: Spec) -> Geometry:
@@ -38,7 +40,7 @@ class Geometry:
     def preparation(self, own: Size, channels: int = 3) -> Preparation:
         """What is done to a picture of that width and height."""
         if self.size is not None:
-            return Preparation(self.size, channels=channels)
+            return Preparation(self.size, self.crop, self.resize, channels)
         width, height = own
         if self.scale_width is not None:
             height = max(1, round(height * self.scale_width / width))

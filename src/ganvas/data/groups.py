@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,29 +39,64 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """A place that holds rows of several pictures.
+    """A place that holds rows of several pictures: the files of each field, by split.
 
-    rows: split -> side -> its rows, in order; sides have rows of their own: one, "" (paired, labels), or "A" and "B".
-    halves: which half of a picture is each field, where pictures hold pairs.
+    root: what paths are within. spelt: (split, field) -> the folder, as messages name it. halves: field -> which half
+    of a picture is its, where pictures hold pairs.
     """
 
     kind: str
     layout: str
     where: str
-    root: str  # what paths are within
+    root: str
     identity: Any
-    rows: Mapping[str, Mapping[str, Sequence[Row]]]
-    halves: Mapping[str, int] = field(default_factory=dict)
-    arrangement: Sequence[str] = ()
+    splits: Mapping[str, Members]
+    spelt: Mapping[tuple[str, str], str]
     ignored: Mapping[str, int] = field(default_factory=dict)
+    halves: Mapping[str, int] = field(default_factory=dict)
+
+    def complete(self) -> tuple[dict[str, dict[str, list[Row]]], list[str]]:
+        """Split -> side -> its rows, in order, and what there is to say of them. Sides have rows of their own: one, ""
+        (paired, labels), or "A" and "B".
+
+        Raises DataError where a split lacks a member.
+        """
+        needed, says = NEEDED[self.kind], [f"splits {', '.join(self.splits)}"] if len(self.splits) > 1 else []
+        if not self.splits:
+            wanted = "train_label/ and train_img/" if self.kind == "labels" else "trainA/ and trainB/ (or A/ and B/)"
+            remedy = "; pictures that hold a pair each are read with ?side-by-side=AB" if self.kind == "paired" else ""
+            raise DataError(f"{self.where} holds no {self.kind} data: a folder with {wanted} is read as such{remedy}.")
+        for split, members in self.splits.items():
+            for wanted in needed:
+                if wanted not in members:
+                    has = " and ".join(self.spelt[split, f] for f in members)
+                    lacks = next(name for name, f in FIELDS.items() if f == wanted)
+                    raise DataError(f"{self.where} has {has} in its split {split!r}, and no pictures {lacks!r} beside.")
+        fields = list(needed)
+        if self.kind == "labels" and (some := [s for s, members in self.splits.items() if "instances" in members]):
+            if len(some) == len(self.splits):
+                fields.append("instances")
+            else:
+                left = " and ".join(self.spelt[split, "instances"] for split in some)
+                says.append(f"{left} left out: not every split has instance maps")
+        if self.kind == "unpaired":
+            return {split: {f: self.rows(split, [f]) for f in fields} for split in self.splits}, says
+        return {split: {"": self.rows(split, fields)} for split in self.splits}, says
+
+    def rows(self, split: str, fields: Sequence[str]) -> list[Row]:
+        """The rows of those fields in a split, which has them."""
+        members = {f: self.splits[split][f] for f in fields}
+        if len(fields) == 1 or self.halves:
+            return [Row(name, dict.fromkeys(fields, path)) for name, path in members[fields[0]].items()]
+        return matched(self.where, members, {f: self.spelt[split, f] for f in fields})
 
 
 def group(spec: Spec, prefer: Sequence[str] = ()) -> Group | None:
     """What a spec names, if its rows have several pictures; None where it names a source of single ones.
 
     prefer: the kinds that are wanted, best first; of those that a folder can be read as, the first is taken. Raises
-    UsageError where the spec says what makes no sense of that kind, DataError where the folders do not fit the kind
-    asked for, OSError for what cannot be read.
+    UsageError where the spec says what makes no sense of that kind, DataError where there are no such folders, OSError
+    for what cannot be read.
     """
     if spec.kind is not None and spec.kind not in GROUPED:
         return None
@@ -77,13 +112,12 @@ def group(spec: Spec, prefer: Sequence[str] = ()) -> Group | None:
         fits = ["paired", "images"] if spec.side_by_side else [*_fitting(path), "images"]
         kind = next((wanted for wanted in prefer if wanted in fits), fits[0])
         if kind == "images":
-            suited(spec, kind)
             return None
         suited(spec, kind)
     if there:
         files = listing(path)
         return _halves(path, files, spec.side_by_side) if spec.side_by_side else _folder(kind, path, files)
-    if kind in ("paired", "unpaired") and not spec.side_by_side and (two := _two(spec.source)):
+    if kind != "labels" and not spec.side_by_side and (two := _two(spec.source)):
         return _two_folders(kind, *two)
     if path.is_file():
         raise DataError(f"{path} is no folder: {kind} data is read from folders; unpack what is packed.")
@@ -127,27 +161,28 @@ def _spelt(names: set[str]) -> list[str]:
 def _folder(kind: str, root: Path, files: Listing) -> Group:
     """Members in folders of their own: ``trainA``, ``train_label``, ``A``, ``train/A``, ``A/train``."""
     splits: dict[str, Members] = {}
-    spelt: dict[tuple[str, str], str] = {}  # split, field -> the folder
+    spelt: dict[tuple[str, str], str] = {}
     ignored = Counter(files.ignored)
     for path, _, _ in files.files:
-        match, rest = _member(path.split("/"))
-        if match is None:
+        (split, member), rest = _member(path.split("/"))
+        if (name := FIELDS.get(member, "")) not in (*NEEDED[kind], *("instances",) * (kind == "labels")):
             ignored["pictures elsewhere"] += 1
             continue
-        split, member = match
-        spelt[split, FIELDS[member]] = path.removesuffix(f"/{rest}")
-        splits.setdefault(split, {}).setdefault(FIELDS[member], {})[rest] = path
-    return _group(kind, root, ["group", kind, str(root.resolve()), files.files], splits, spelt, ignored)
+        spelt[split, name] = path.removesuffix(f"/{rest}")
+        splits.setdefault(split, {}).setdefault(name, {})[rest] = path
+    shown = {"paired": "pairs in folders", "unpaired": "two sets in folders", "labels": "label maps and photographs"}
+    identity = ["group", kind, str(root.resolve()), files.files]
+    return _group(kind, shown[kind], str(root), os.path.join(root, ""), identity, splits, spelt, ignored)
 
 
-def _member(parts: list[str]) -> tuple[tuple[str, str] | None, str]:
-    """The split and the member that a path tells, and its name within the member's folder."""
+def _member(parts: list[str]) -> tuple[tuple[str, str], str]:
+    """The split and the member ("": none) that a path tells, and its name within the member's folder."""
     split, rest = None, parts
     if len(parts) > 2 and parts[0] in SPLITS:
         split, rest = parts[0], parts[1:]
     match = MEMBER.fullmatch(rest[0]) if len(rest) > 1 else None
     if match is None or (split and match[1]):
-        return None, ""
+        return ("", ""), ""
     split, rest = split or match[1], rest[1:]
     if split is None and len(rest) > 1 and rest[0] in SPLITS:
         split, rest = rest[0], rest[1:]
@@ -180,7 +215,8 @@ def _two_folders(kind: str, a: Path, b: Path) -> Group:
             spelt[split, member] = str(root)
         ignored.update(files.ignored)
         identity.append([str(root.resolve()), files.files])
-    return _group(kind, None, identity, splits, spelt, ignored, f"{a},{b}")
+    layout = "pairs in two folders" if kind == "paired" else "two folders"
+    return _group(kind, layout, f"{a},{b}", "", identity, splits, spelt, ignored)
 
 
 def _halves(root: Path, files: Listing, order: str) -> Group:
@@ -188,67 +224,34 @@ def _halves(root: Path, files: Listing, order: str) -> Group:
     names = [name for name, _, _ in files.files]
     if not names:
         raise DataError(f"{root} holds no picture.")
-    splits, _ = arrange(names)
-    rows: dict[str, dict[str, list[Row]]] = {}
-    for split, chosen in splits.items():
-        prefix = f"{split}/" if len(splits) > 1 or all(names[i].startswith(f"{split}/") for i in chosen) else ""
-        rows[split] = {"": [Row(names[i].removeprefix(prefix), {"A": names[i], "B": names[i]}) for i in chosen]}
-    return Group(
-        kind="paired",
-        layout=f"pictures that hold a pair each, {order}",
-        where=str(root),
-        root=os.path.join(root, ""),
-        identity=["halves", order, str(root.resolve()), files.files],
-        rows=rows,
-        halves={member: half for half, member in enumerate(order)},
-        arrangement=[f"splits {', '.join(rows)}"] if len(rows) > 1 else [],
-        ignored=dict(files.ignored.most_common(20)),
-    )
+    splits: dict[str, Members] = {}
+    for split, rows in arrange(names)[0].items():
+        chosen = [names[row] for row in rows]
+        shared = f"{split}/" if all(name.startswith(f"{split}/") for name in chosen) else ""
+        splits[split] = {key: {name.removeprefix(shared): name for name in chosen} for key in "AB"}
+    identity = ["halves", order, str(root.resolve()), files.files]
+    layout, halves = f"pictures that hold a pair each, {order}", {member: half for half, member in enumerate(order)}
+    found = _group("paired", layout, str(root), os.path.join(root, ""), identity, splits, {}, files.ignored)
+    return replace(found, halves=halves)
 
 
 def _group(
     kind: str,
-    root: Path | None,
+    layout: str,
+    where: str,
+    root: str,
     identity: Any,
-    splits: dict[str, Members],
+    splits: Mapping[str, Members],
     spelt: Mapping[tuple[str, str], str],
     ignored: Counter[str],
-    where: str = "",
 ) -> Group:
-    """The rows of what was found in members' folders. Raises DataError where a split lacks a member."""
-    where = where or str(root)
-    needed = NEEDED[kind]
-    fields = needed if kind != "labels" else ("labels", "instances", "image")
-    present = {name: {f: members[f] for f in fields if f in members} for name, members in splits.items()}
-    present = {split: present[split] for split in SPLITS if present.get(split)}
-    if not present:
-        wanted = "train_label/ and train_img/" if kind == "labels" else "trainA/ and trainB/ (or A/ and B/)"
-        remedy = "; pictures that hold a pair each are read with ?side-by-side=AB" if kind == "paired" else ""
-        raise DataError(f"{where} holds no {kind} data: a folder with {wanted} is read as such{remedy}.")
-    for split, members in present.items():
-        for wanted in needed:
-            if wanted not in members:
-                has = " and ".join(spelt[split, f] for f in members)
-                named = next(member for member, f in FIELDS.items() if f == wanted)
-                raise DataError(f"{where} has {has} in its split {split!r}, but no picture of {named!r} beside it.")
-    says = [f"splits {', '.join(present)}"] if len(present) > 1 else []
-    if kind == "labels" and not all("instances" in members for members in present.values()):
-        some = [spelt[split, "instances"] for split, members in present.items() if members.pop("instances", None)]
-        says += [f"{' and '.join(some)} left out: not every split has instance maps"] if some else []
-    rows: dict[str, dict[str, list[Row]]] = {}
-    for split, members in present.items():
-        if kind == "unpaired":
-            rows[split] = {f: [Row(name, {f: path}) for name, path in members[f].items()] for f in fields}
-        else:
-            rows[split] = {"": _matched(where, members, {f: spelt[split, f] for f in members})}
-    shown = {"paired": "pairs in folders", "unpaired": "two sets in folders", "labels": "label maps and photographs"}
-    prefix = "" if root is None else os.path.join(root, "")
-    found = dict(ignored.most_common(20))
-    return Group(kind, shown[kind], where, prefix, identity, rows, {}, says, found)
+    """With the splits in the order in which they are shown."""
+    in_order = {split: splits[split] for split in SPLITS if split in splits}
+    return Group(kind, layout, where, root, identity, in_order, spelt, dict(ignored.most_common(20)))
 
 
 # ---- who belongs together --------------------------------------------------------------------------------------------
-def _matched(where: str, members: Members, spelt: Mapping[str, str]) -> list[Row]:
+def matched(where: str, members: Members, spelt: Mapping[str, str]) -> list[Row]:
     """Rows by the names of files without their suffixes; what has no partner by that, without the endings that tell
     members."""
     by_stem = {f: _stems(where, files) for f, files in members.items()}
@@ -285,6 +288,14 @@ def _bare(stems: Mapping[str, str]) -> dict[str, str]:
     """Names by their stems without what tells the member, as long as these stay apart."""
     shorter: dict[str, list[str]] = {}
     for stem in stems:
-        ending = next((ending for ending in ENDINGS if stem.endswith(ending)), "")
-        shorter.setdefault(stem.removesuffix(ending), []).append(stem)
+        shorter.setdefault(_without_ending(stem), []).append(stem)
     return {(bare if len(alike) == 1 else stem): stems[stem] for bare, alike in shorter.items() for stem in alike}
+
+
+def _without_ending(stem: str) -> str:
+    return next((stem.removesuffix(ending) for ending in ENDINGS if stem.endswith(ending)), stem)
+
+
+def bare_stem(name: str) -> str:
+    """A file's name without its suffix and what tells the member."""
+    return _without_ending(os.path.splitext(name)[0])

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from ganvas.data.pictures import TURNS, opened, orientation_of
 from ganvas.data.source import BadPicture, Encoded
 from ganvas.errors import DataError
+from ganvas.ops.maps import VOID
 
-VOID = 255  # no class
 MOST_INSTANCES = 65535  # in one map
 LOSSY = ("JPEG", "WEBP", "AVIF", "JPEG2000")
 PACKED = {"L;2": 85, "L;4": 17}  # Pillow spreads grey levels of few bits over 0..255: what it multiplies by
@@ -56,26 +54,3 @@ def instances_of(ids: Ids) -> NDArray[np.uint16]:
     if len(known) > MOST_INSTANCES:
         raise BadPicture(f"has {len(known)} instances: at most {MOST_INSTANCES} are read")
     return dense.reshape(ids.shape).astype(np.uint16)
-
-
-# ---- for people ------------------------------------------------------------------------------------------------------
-def palette(n: int = 256) -> NDArray[np.uint8]:
-    """Colours [n, 3] for ids, far apart from one to the next; that of 255 is black."""
-    hues = (np.arange(n) * 0.618034) % 1
-    levels = np.stack([np.abs((hues * 6 + shift) % 6 - 3) - 1 for shift in (0, 4, 2)], 1).clip(0, 1)
-    bright = np.array([1.0, 0.72, 0.5])[np.arange(n) // 3 % 3, None]
-    colours = ((0.18 + 0.82 * levels) * bright * 255).round().astype(np.uint8)
-    if n > VOID:
-        colours[VOID] = 0
-    return colours
-
-
-def painted(labels: NDArray[Any], instances: NDArray[Any] | None = None) -> NDArray[np.uint8]:
-    """Label maps [..., H, W] in colours [..., H, W, 3], with white borders between instances."""
-    colours = palette()[labels]
-    if instances is not None:
-        borders = np.zeros(instances.shape, bool)
-        borders[..., 1:] |= instances[..., 1:] != instances[..., :-1]
-        borders[..., 1:, :] |= instances[..., 1:, :] != instances[..., :-1, :]
-        colours[borders] = 255
-    return colours

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from ganvas.data.dataset import Arrays, Dataset, Rows, to_tensors
 from ganvas.data.geometry import Corners, centred, cut
-from ganvas.data.groups import Group
 from ganvas.data.spec import Size, Spec
 from ganvas.data.store import Column, Store, digest
 from ganvas.errors import DataError, UsageError, nearest
@@ -57,16 +56,17 @@ class Members(Dataset):
     Fields: ``A`` and ``B``, or ``labels`` (255 is void), ``instances`` where there are such maps, and ``image``. Two
     unpaired sides have rows, order, flips and windows of their own; the length is that of the longer one, and rows
     begin again in the other. crop: the window that rows are cut to, random in training (see `Batches`), centred in
-    `tensors`; None: whole rows. Raises UsageError for a split or member that is not there, DataError where rows cannot
-    be cut to one size, or a label id is beyond the classes.
+    `tensors`; None: whole rows. whole: rows may be of several sizes though no window is cut, and `whole` gives them.
+    Raises UsageError for a split or member that is not there, DataError where rows cannot be cut to one size, or a
+    label id is beyond the classes.
     """
 
     crop: Size | None
 
-    def __init__(self, spec: Spec, group: Group, store: Store, *, whole: bool = False) -> None:
-        self._group, self._store, self._whole = group, store, whole
+    def __init__(self, spec: Spec, kind: str, layout: str, store: Store, *, whole: bool = False) -> None:
+        self._layout, self._store, self._whole = layout, store, whole
         rows = store.found["rows"]
-        self._about(spec, group.kind, {split: max(sides.values()) for split, sides in rows.items()})
+        self._about(spec, kind, {split: max(sides.values()) for split, sides in rows.items()})
         self.sides = [self._side(side) for side in rows[self.split]]
         self._columns = {field: column for side in self.sides for field, column in side.fields.items()}
         self._cut(spec.crop if isinstance(spec.crop, tuple) else None)
@@ -138,7 +138,7 @@ class Members(Dataset):
 
     def part(self, split: str) -> Members:
         """Another split of the same source. Raises UsageError if there is none of that name."""
-        return Members(replace(self._spec, split=split), self._group, self._store, whole=self._whole)
+        return Members(replace(self._spec, split=split), self.kind, self._layout, self._store, whole=self._whole)
 
     def names(self, rows: Rows) -> list[str]:
         """The names of rows: of the first member's file, within the folder of its member."""
@@ -176,7 +176,7 @@ class Members(Dataset):
         found = dict(self._store.found)
         rows, pixels = found.pop("rows"), found.pop("pixels").get(self.split)
         found.pop("highest")
-        found |= {"layout": self._group.layout, "classes": {}}
+        found |= {"layout": self._layout, "classes": {}}
         if pixels:
             total = sum(pixels)
             shares = {name: pixels[int(name)] / total for name in self.schema.classes}
@@ -194,7 +194,7 @@ class Domain(Members):
         if member not in pictures:
             raise UsageError(f"{base.spec} has no pictures {member!r}: {nearest(member, pictures)}.")
         self._base, self._member, self._spec = base, member, base._spec
-        self._group, self._store, self._whole = base._group, base._store, base._whole
+        self._layout, self._store, self._whole = base._layout, base._store, base._whole
         self.spec, self.kind, self.flip, self.mixture = base.spec, "images", base.flip, None
         self.split = base.split
         side = next(side for side in base.sides if member in side.fields)

@@ -64,20 +64,17 @@ def open_data(spec: str, *, prefer: Sequence[str] = (), natural: bool = False, v
     return Dataset(asked, "mixture" if source.mixture else "images", source.layout, store, source.mixture)
 
 
-def gathered(grouped: Group, asked: Spec, *, verify: bool = False, whole: bool = False) -> Members:
-    """The rows of a group, prepared as asked. whole: their sizes may differ though no window is cut.
-
-    Raises UsageError, DataError, and OSError for what cannot be read.
-    """
+def gathered(grouped: Group, asked: Spec, *, verify: bool = False) -> Members:
+    """The rows of a group, prepared as asked. Raises UsageError, DataError, and OSError for what cannot be read."""
     asked = replace(asked, kind=grouped.kind)
-    silent = Geometry.of(asked) == Geometry() and asked.crop is None and not whole
+    silent = Geometry.of(asked) == Geometry() and asked.crop is None
     store = _obtain(grouped, asked, alike=silent, verify=verify)
     if UNLIKE in store.found:
         asked = replace(asked, load_size=LOAD_SIZE, crop=CROP)
         store = _obtain(grouped, asked, alike=False, verify=verify)
     bad = store.found["bad"]
     tolerate(grouped.where, bad["count"], bad["of"], list(bad["files"].items()), asked)
-    return Members(asked, grouped, store, whole=whole)
+    return Members(asked, grouped.kind, grouped.layout, store)
 
 
 UNLIKE = "unlike"  # of a store: nothing but that the pictures are of several sizes

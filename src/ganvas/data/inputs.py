@@ -1,0 +1,262 @@
+"""Whole pictures and maps of any size, from whatever a data spec names: what a system translates."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ganvas.data.building import choose, tolerate
+from ganvas.data.folders import is_picture, listing
+from ganvas.data.gathering import Gathered, fill, pick, take
+from ganvas.data.geometry import Geometry, nearest
+from ganvas.data.groups import Group, Row, bare_stem, group
+from ganvas.data.maps import labels_of
+from ganvas.data.members import Members
+from ganvas.data.opening import find
+from ganvas.data.pictures import prepare, read_halves
+from ganvas.data.source import BadPicture, Encoded, Part, Pixels, Rows, Source, stamp
+from ganvas.data.spec import Spec, parse
+from ganvas.data.store import Building, Store, obtain
+from ganvas.errors import DataError, UsageError
+from ganvas.errors import nearest as closest
+
+ARRAY_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # of rows of arrays, by their channels
+
+Given = Encoded | tuple[str, Pixels]  # a picture in a file, or the name and the pixels [H, W, C] of one in an array
+
+
+def open_input(
+    spec: str,
+    *,
+    field: str,
+    like: str,
+    classes: int | None = None,
+    instances: str | None = None,
+    member: str = "A",
+) -> Members:
+    """What a file, a folder or any data spec holds, as rows of a field ``image``, or ``labels`` (and ``instances``),
+    each whole and of its own size (`Members.whole`).
+
+    field: "image" or "labels". like: the data spec of the run that is to take them: they are prepared as it says (the
+    whole picture stretched to the size of its windows, as the published tests do it, scaled to its width, or resized to
+    its size; else as they are), unless ``spec`` says how. classes: how many there are. instances: a file or folder of
+    instance maps, matched by name. member: whose pictures to take where the data has A and B. Raises UsageError for a
+    spec that makes no sense, DataError for data that cannot be used.
+    """
+    asked, run = parse(spec), parse(like)
+    if asked.stream:
+        raise UsageError(f"stream=true makes no sense of {spec!r}: what is translated is read into the store.")
+    geometry = _whole(asked) if any((asked.load_size, asked.scale_width, asked.size, asked.crop)) else _whole(run)
+    asked = replace(asked, channels=asked.channels or run.channels, classes=classes if field == "labels" else None)
+    prefer = ("labels",) if field == "labels" else ("unpaired", "paired", "labels")
+    try:
+        found = group(asked, prefer)
+        maps = None if instances is None else _by_stem(Path(instances))
+        if found is None:
+            return _of_source(find(asked), asked, field, geometry, maps)
+        return _of_group(found, asked, field, geometry, maps, member)
+    except OSError as error:
+        raise DataError(f"{error.filename or asked.source} cannot be read: {error.strerror or error}.") from error
+
+
+def _whole(spec: Spec) -> Geometry:
+    """How a spec prepares whole pictures that no window is cut from."""
+    crop = spec.crop if spec.kind is None or spec.kind == "images" else None
+    if spec.load_size is not None:
+        return Geometry(load_size=spec.crop if isinstance(spec.crop, tuple) else spec.load_size)
+    if spec.size is None and not isinstance(crop, tuple):
+        return Geometry(scale_width=spec.scale_width)
+    size = spec.size or (crop if isinstance(crop, tuple) else None)
+    return Geometry(size=size, crop=crop or "centre", resize=spec.resize or "bicubic")
+
+
+# ---- where rows come from --------------------------------------------------------------------------------------------
+def _of_group(
+    found: Group, spec: Spec, field: str, geometry: Geometry, maps: Mapping[str, Encoded] | None, member: str
+) -> Members:
+    """One member of rows of several pictures; the others need not be there."""
+    wanted = field if field == "labels" else "image" if found.kind == "labels" else member
+    fields = [wanted]
+    if wanted == "labels" and maps is None and all("instances" in members for members in found.splits.values()):
+        fields.append("instances")
+    rows = {split: {"": found.rows(split, fields)} for split, members in found.splits.items() if wanted in members}
+    if not rows:
+        raise DataError(f"{found.where} has no {wanted} to translate: it is {found.kind} data.")
+    chosen = {split: sides[""] for split, sides in pick(rows, spec).items()}
+    split = _split(spec, chosen)
+
+    def read(row: Row) -> Gathered:
+        encoded = [Encoded(path, f"{found.root}{path}") for path in row.files.values()]
+        done = Gathered(row.name, encoded[0].name, bad=row.lack)
+        if row.lack:
+            return done
+        if found.halves:
+            return _half(done, encoded[0], found.halves[wanted], geometry, spec)
+        inside = {"instances": encoded[1]} if len(encoded) > 1 else {}
+        return _read(done, {field: encoded[0], **inside}, geometry, spec, maps)
+
+    given = _Given(found.where, [found.identity, wanted], split, chosen[split], len(chosen[split]))
+    return _stored(given, spec, field, geometry, maps, read)
+
+
+def _of_source(
+    source: Source, spec: Spec, field: str, geometry: Geometry, maps: Mapping[str, Encoded] | None
+) -> Members:
+    """Single pictures, from whatever holds them."""
+    if source.mixture is not None:
+        raise UsageError(f"{spec.source!r} has no pictures to translate.")
+    scan = source.scan()
+    chosen = choose(scan, spec)
+    split = _split(spec, chosen)
+    name, rows = chosen[split]
+    part = scan.parts[name]
+
+    def read(one: Given) -> Gathered:
+        if isinstance(one, Encoded):
+            return _read(Gathered(one.name, one.name), {field: one}, geometry, spec, maps)
+        return _drawn(*one, field, geometry, spec, maps)
+
+    given = _Given(source.where or spec.source, [source.identity], split, _flat(part, rows), len(rows))
+    return _stored(given, spec, field, geometry, maps, read)
+
+
+def _flat(part: Part, rows: Rows) -> Iterator[Given]:
+    """The pictures of blocks, one after another."""
+    at = 0
+    for block in part.read(rows):
+        if isinstance(block, list):
+            yield from block
+        else:
+            yield from ((part.names[row], pixels) for row, pixels in zip(rows[at:].tolist(), block, strict=False))
+        at += len(block)
+
+
+def _split(spec: Spec, splits: Mapping[str, Any]) -> str:
+    split = spec.split or ("train" if "train" in splits else next(iter(splits)))
+    if split not in splits:
+        raise UsageError(f"The data {str(spec)!r} has no split {split!r}: {closest(split, splits)}.")
+    return split
+
+
+# ---- one row ---------------------------------------------------------------------------------------------------------
+def _read(
+    done: Gathered, files: dict[str, Encoded], geometry: Geometry, spec: Spec, maps: Mapping[str, Encoded] | None
+) -> Gathered:
+    """Files, with the instance map of that name beside the label map."""
+    if maps is not None:
+        beside = maps.get(bare_stem(done.name)) or (next(iter(maps.values())) if "" in maps else None)
+        if beside is None:
+            done.bad = "has no instance map of its name"
+            return done
+        files["instances"] = beside
+    return take(done, files, partial(geometry.preparation, channels=_channels(spec)))
+
+
+def _half(done: Gathered, file: Encoded, half: int, geometry: Geometry, spec: Spec) -> Gathered:
+    try:
+        halves, size, mode = read_halves(file, partial(geometry.preparation, channels=_channels(spec)))
+    except BadPicture as error:
+        done.bad = str(error)
+        return done
+    done.fields, done.sizes, done.modes = {"image": halves[half]}, {"image": size}, [mode]
+    return done
+
+
+def _drawn(
+    name: str, pixels: Pixels, field: str, geometry: Geometry, spec: Spec, maps: Mapping[str, Encoded] | None
+) -> Gathered:
+    """A picture or a label map of an array."""
+    done, size = Gathered(name, name), (pixels.shape[1], pixels.shape[0])
+    preparation = geometry.preparation(size, _channels(spec))
+    done.sizes, done.modes = {field: size}, [ARRAY_MODES[pixels.shape[2]]]
+    flat = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+    if field == "image":
+        done.fields["image"] = prepare(Image.fromarray(flat), preparation)
+    elif maps is not None:
+        done.bad = "is of an array: instance maps are matched with files by name"
+    elif flat.ndim == 3:
+        done.bad = "is in colour: a label map has one whole number a pixel"
+    else:
+        try:
+            done.fields["labels"] = labels_of(nearest(flat.astype(np.int64), preparation), name)
+        except BadPicture as error:
+            done.bad = str(error)
+    return done
+
+
+def _channels(spec: Spec) -> int:
+    return 1 if spec.channels == "grey" else 3
+
+
+def _by_stem(path: Path) -> dict[str, Encoded]:
+    """Instance maps by the names that label maps have; one file is that of any, under the name ""."""
+    path = path.expanduser()
+    if path.is_dir():
+        files = {name: os.path.join(path, name) for name, _, _ in listing(path).files}
+        return {bare_stem(name): Encoded(name, file) for name, file in files.items()}
+    if not path.is_file() or not is_picture(path.name):
+        raise DataError(f"{path} is no instance map: a picture, or a folder of them, is read.")
+    return {"": Encoded(path.name, str(path))}
+
+
+# ---- the store -------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Given:
+    """Rows to be read: where from, what they are known by, of which split, and how many."""
+
+    where: str
+    identity: list[Any]
+    split: str
+    rows: Iterable[Any]
+    n: int
+
+
+def _stored(
+    given: _Given,
+    spec: Spec,
+    field: str,
+    geometry: Geometry,
+    maps: Mapping[str, Encoded] | None,
+    read: Callable[[Any], Gathered],
+) -> Members:
+    if maps is not None and "" in maps and given.n > 1:
+        raise UsageError(f"One instance map cannot be that of {given.n} label maps: name a folder of them.")
+    beside = None if maps is None else sorted(stamp(Path(str(file.data))) for file in maps.values())
+    address = [
+        *("input", given.identity, given.split, field, asdict(geometry), spec.channels, spec.limit, spec.holdout),
+        beside,
+    ]
+
+    def build(building: Building) -> None:
+        fill(building, spec, given.where, {given.split: {"": given.rows}}, given.n, read)
+        building.found.update({"arrangement": [], "ignored": {}})
+
+    store = _passing(build) if given.n == 1 else obtain(address, build)
+    bad = store.found["bad"]
+    tolerate(given.where, bad["count"], bad["of"], list(bad["files"].items()), spec)
+    kind, layout = ("images", "pictures") if field == "image" else ("labels", "label maps")
+    return Members(replace(spec, split=given.split), kind, layout, store, whole=True)
+
+
+def _passing(build: Callable[[Building], None]) -> Store:
+    """A store of one picture, which nobody will ask for again: gone with whoever holds it."""
+    folder = Path(tempfile.mkdtemp(prefix="ganvas-"))
+    try:
+        with Building(folder) as building:
+            build(building)
+        store = Store(folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    weakref.finalize(store, shutil.rmtree, folder, ignore_errors=True)
+    return store

@@ -39,7 +39,7 @@ def paired(folder: Path, train: int = 3, test: int = 5) -> str:
     return f"paired:{folder}"
 
 
-def street(seed: int, instances: bool = False) -> NDArray[np.uint8]:
+def street(seed: int) -> NDArray[np.uint8]:
     """A label map of blocks of three classes, and a void corner."""
     blocks = np.random.default_rng(seed).integers(0, 3, (SIDE // 8, SIDE // 8), np.uint8)
     ids = blocks.repeat(8, 0).repeat(8, 1)
@@ -92,9 +92,9 @@ class Painter(Dimmer):
 
     directions = ("AtoB",)
 
-    def __init__(self, takes: Mapping[int, int] | None = None) -> None:
+    def __init__(self, takes: Mapping[int, int] | None = None, bounded: bool = False) -> None:
         super().__init__()
-        self.takes = dict(takes or {})
+        self.takes, self.bounded = dict(takes or {}), bounded
         self.instances: list[Tensor | None] = []
 
     def translate(

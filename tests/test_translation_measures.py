@@ -137,16 +137,15 @@ def test_a_game_of_one_direction_is_measured_in_that(tmp_path: Path) -> None:
     assert found["mse"].value == pytest.approx((batch["A"] - batch["B"]).double().square().mean().item(), rel=1e-6)
 
 
-@pytest.mark.parametrize("instances", [False, True])
-def test_pictures_of_maps_are_measured_beside_their_photographs(tmp_path: Path, instances: bool) -> None:
+@pytest.mark.parametrize(("instances", "bounded"), [(False, False), (True, False), (True, True)])
+def test_pictures_of_maps_are_measured_beside_their_photographs(tmp_path: Path, instances: bool, bounded: bool) -> None:
+    """Instances are given to those alone who learnt from them."""
     data = open_data(labels(tmp_path, instances=instances))
-    game = Painter({1: 2})
+    game = Painter({1: 2}, bounded)
     found = measured(game, data, "mse", FD)
     batch = data.part("test").tensors(np.arange(4))
     (given,) = game.instances
-    assert (given is None) is not instances
-    if instances:
-        assert torch.equal(given, batch["instances"])
+    assert torch.equal(given, batch["instances"]) if bounded else given is None
     y = game.translate(batch["labels"])
     assert found["mse"].value == pytest.approx((y - batch["image"]).double().square().mean().item(), rel=1e-6)
     assert found[FD].value == pytest.approx(distance(batch["image"], y), rel=1e-4)

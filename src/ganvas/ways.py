@@ -41,6 +41,7 @@ def portions(shape: Sequence[int], count: int) -> Iterator[tuple[int, int]]:
 
 def translated(game: Any, batch: Mapping[str, Tensor], way: Way, *, seed: int = 0, first: int = 0) -> Tensor:
     """The translation of a batch: images [B, C, H, W]; of its row i by (seed, first + i)."""
-    more = {"instances": batch["instances"]} if way.source == "labels" and "instances" in batch else {}
+    bounded = way.source == "labels" and getattr(game, "bounded", False)  # whether it learnt from instances
+    more = {"instances": batch["instances"]} if bounded else {}
     y: Tensor = game.translate(batch[way.source], direction=way.direction, seed=seed, first=first, **more)
     return y

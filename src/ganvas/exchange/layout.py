@@ -104,14 +104,16 @@ class Layout(ABC):
         """Lines that say how the original is run with the files."""
 
 
-def grey(*channels: int) -> str:
-    """The key of a data spec for pictures of so many channels. Raises UsageError unless all have 1 or all have 3."""
-    if set(channels) not in ({1}, {3}):
-        raise UsageError(
-            f"Pictures have 1 channel or 3, all alike, not {' and '.join(map(str, channels))}; say --labels N where "
-            "the input is a label map of N classes, one-hot."
-        )
-    return "&channels=grey" if channels[0] == 1 else ""
+def grey(inputs: int, *others: int) -> str:
+    """The key of a data spec for pictures of so many channels; ``others``: of what they become. Raises UsageError for
+    what is neither 1 nor 3."""
+    for channels in (inputs, *others):
+        if channels not in (1, 3):
+            raise UsageError(
+                f"Pictures have 1 channel or 3, not {channels}; where the input is a label map of so many classes, "
+                f"one-hot, say --labels {channels}."
+            )
+    return "&channels=grey" if inputs == 1 else ""
 
 
 def stretched(size: Size) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from ganvas.errors import UsageError
 from ganvas.exchange.dcgan import Examples
+from ganvas.exchange.isola import ForCycleGAN, ForPix2Pix
 from ganvas.exchange.layout import Layout
 
-LAYOUTS: dict[str, Layout] = {kept.system: kept for kept in (Examples(),)}
+LAYOUTS: dict[str, Layout] = {kept.system: kept for kept in (ForCycleGAN(), ForPix2Pix(), Examples())}
 
 
 def layout(system: str) -> Layout:

@@ -355,6 +355,7 @@ class Run:
             "sample": f"ganvas sample {run} -n 64 --out samples.png",
             "reconstruct": f"ganvas reconstruct {run} {data} --out reconstructions.png",
             "prior": f"ganvas interpolate {run} --seeds 0,1,2 --out walk.gif",
+            "translate": f"ganvas translate {run} {data} --out translations.png",
         }
         done = self.checkpoints()[-1:] >= [c.steps] and not imported
         pictures = "image" in c.schema  # points are not walked through

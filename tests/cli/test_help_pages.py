@@ -20,6 +20,7 @@ COMMANDS = _commands()
 SYSTEMS = games.systems()
 SURFACE = (
     *("systems", "data", "train", "info", "runs", "sample", "encode", "reconstruct", "interpolate", "traverse"),
+    *("translate", "edit"),
     *("evaluate", "compare", "benchmark", "calibrate", "report", "fetch"),
 )
 
@@ -58,7 +59,8 @@ def flags(function: Any) -> list[str]:
             told = getattr(hint, "__metadata__", ())
             renamed = [more.name for more in told if getattr(more, "name", None)]
             metavar = [more.metavar for more in told if getattr(more, "metavar", None)]
-            found.append(metavar[0] if tyro.conf.Positional in told else f"--{renamed[0] if renamed else name}")
+            flag = renamed[0] if renamed else name.replace("_", "-")
+            found.append(metavar[0] if tyro.conf.Positional in told else f"--{flag}")
     return found
 
 

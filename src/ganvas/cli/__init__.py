@@ -3,6 +3,7 @@
     data.py      systems, data, fetch
     runs.py      train, info, runs, calibrate, report
     verbs.py     sample, encode, reconstruct, interpolate, traverse
+    translation.py  translate, edit
     measures.py  evaluate, compare
     exchange.py  import, export
     benchmarks.py  benchmark
@@ -123,10 +124,11 @@ def _commands() -> dict[str, Callable[..., Any]]:
     from ganvas.cli.exchange import export, import_
     from ganvas.cli.measures import compare, evaluate
     from ganvas.cli.runs import calibrate, info, report, runs, train
+    from ganvas.cli.translation import edit, translate
     from ganvas.cli.verbs import encode, interpolate, reconstruct, sample, traverse
 
-    functions = (systems, data, fetch, train, info, runs, sample, encode, reconstruct, interpolate, traverse, evaluate,
-                 compare, benchmark, calibrate, report, import_, export)  # fmt: skip
+    functions = (systems, data, fetch, train, info, runs, sample, encode, reconstruct, interpolate, traverse,
+                 translate, edit, evaluate, compare, benchmark, calibrate, report, import_, export)  # fmt: skip
     return {function.__name__.rstrip("_"): function for function in functions}
 
 

@@ -180,6 +180,70 @@ def test_a_game_without_batch_norm_is_as_it_was_and_nothing_is_run() -> None:
     assert all(torch.equal(value, found.state_dict()[name]) for name, value in raw.state_dict().items())
 
 
+class Unread(Rows):
+    """Batches that nobody may look at."""
+
+    def first(self, steps: int) -> Iterator[dict[str, Tensor]]:
+        raise AssertionError("a batch was read")
+
+
+def test_no_batch_is_read_for_a_game_that_only_translates() -> None:
+    """Its batch norms, and its critic's, are not of the verbs that calibration runs."""
+
+    class Translating(Encoding):
+        encode = None  # type: ignore[assignment]
+
+        def translate(self, x: Tensor, *, direction: str | None = None, seed: int = 0, first: int = 0) -> Tensor:
+            raise AssertionError("it was asked to")
+
+    raw = game(Translating)
+    found = calibrate(raw, Unread(), n=1024)  # type: ignore[arg-type]
+    assert not found.training
+    assert all(torch.equal(value, found.state_dict()[name]) for name, value in raw.state_dict().items())
+
+
+def test_no_batch_is_read_for_a_game_that_only_draws() -> None:
+    class Drawing(Normed):
+        reconstruct = None  # type: ignore[assignment]
+        encode = None  # type: ignore[assignment]
+
+    found = calibrate(game(Drawing), Unread(), n=20, seed=5)  # type: ignore[arg-type]
+    raw = game(Drawing)
+    drawn = [noise(ROWS, Z, seed=5, first=step * ROWS).double().numpy() for step in range(3)]
+    want = mean([by_hand(linear(code, raw.G[0]), raw.G[1])[1] for code in drawn])
+    for ours, statistic in zip(running(found.G[1]), want, strict=True):
+        np.testing.assert_allclose(ours, statistic, rtol=1e-4, atol=1e-5)
+    assert found.E[2].num_batches_tracked == 77
+
+
+def test_a_game_that_surveys_its_data_is_given_it_once_at_most() -> None:
+    class Surveying(Game):
+        """Keeps the mean of what it is shown, as a buffer, in eval mode; the last batch may be cut."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.N = nn.Linear(1, 1)
+            self.register_buffer("centre", torch.zeros(()))
+
+        def survey(self, batches: Iterator[dict[str, Tensor]], n: int) -> None:
+            assert not self.training
+            rows = torch.cat([batch["image"] for batch in batches])
+            assert not rows.requires_grad
+            self.shown, self.asked = len(rows), n
+            self.centre.copy_(rows[:n].mean())
+
+    class Epoch(Rows):
+        steps_per_epoch = 3
+
+    raw = Surveying()
+    for n, batches in ((1024, 3), (10, 2)):
+        found = calibrate(raw, Epoch(), n=n)  # type: ignore[arg-type]
+        rows = torch.cat([Rows()(step)["image"] for step in range(batches)])
+        assert (found.shown, found.asked) == (len(rows), n)
+        assert found.centre == rows[:n].mean()
+    assert raw.centre == 0
+
+
 # ---- runs ------------------------------------------------------------------------------------------------------------
 @pytest.fixture
 def run(tmp_path: Path) -> Run:

@@ -12,12 +12,15 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from ganvas import ways
 from ganvas.data import open_data
 from ganvas.errors import RunError
 from ganvas.game import Game
+from ganvas.ops.maps import coloured
 from ganvas.ops.plane import draw_plane
-from ganvas.ops.sheet import grid
+from ganvas.ops.sheet import grid, strips
 from ganvas.sheets import PAIRS, POINTS, SAMPLES, save_sheets
+from paintings import Dimmer, Painter, labels, paired, unpaired
 
 
 class Dim(Game):
@@ -85,3 +88,54 @@ def test_a_sheet_that_finds_no_room_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "samples").write_text("in the way")
     with pytest.raises(RunError, match="samples cannot be written: File exists; free some space"):
         save_sheets(tmp_path / "samples", Bright(), open_data("digits?split=test"), 5)
+
+
+# ---- translations ----------------------------------------------------------------------------------------------------
+def strips_of(rows: dict[str, Any]) -> np.ndarray:
+    return np.asarray(strips(rows))
+
+
+def test_translations_of_unpaired_pictures_stand_between_them_and_what_comes_back(tmp_path: Path) -> None:
+    data = open_data(unpaired(tmp_path / "data", trainA=9, trainB=3))
+    save_sheets(tmp_path / "out", game := Dimmer(), data, 4)
+    (path,) = (tmp_path / "out").iterdir()
+    assert path.name == "translations-00000004.png"
+    a = data.domain("A").tensors(np.array([0, 1, 2, 3, 5, 6, 7, 8]))["image"]
+    b = data.domain("B").tensors(np.arange(3))["image"]
+    to_b, again = game.translate(a), game.translate(b)
+    want = {"A": a, "to B": to_b, "A again": to_b, "B": b, "to A": b, "B again": again}
+    assert np.array_equal(drawn(path), strips_of(want))
+
+
+@pytest.mark.parametrize("directions", [("AtoB",), ("BtoA",), ("AtoB", "BtoA")])
+def test_translations_of_pairs_stand_between_their_sides(tmp_path: Path, directions: tuple[str, ...]) -> None:
+    data = open_data(paired(tmp_path / "data"))
+    game = Dimmer()
+    game.directions = directions
+    save_sheets(tmp_path / "out", game, data, 4)
+    x = data.tensors(np.arange(3))
+    want: dict[str, Any] = {}
+    for direction in directions:
+        a, b = direction.split("to")
+        want |= {a: x[a], f"to {b}": game.translate(x[a], direction=direction), f"real {b}": x[b]}
+    assert np.array_equal(drawn(tmp_path / "out" / "translations-00000004.png"), strips_of(want))
+
+
+def test_pictures_of_label_maps_stand_between_them_in_colours_and_the_photographs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However few at a time are translated."""
+    data = open_data(labels(tmp_path / "data", instances=True))
+    monkeypatch.setattr(ways, "PIXELS", 2 * 32 * 32)
+    save_sheets(tmp_path / "out", game := Painter({0: 2}, bounded=True), data, 4)
+    assert [len(x) for x in game.instances if x is not None] == [2, 1]
+    x = data.tensors(np.arange(3))
+    want = {"labels": coloured(x["labels"].numpy()), "to image": game.translate(x["labels"]), "real image": x["image"]}
+    assert np.array_equal(drawn(tmp_path / "out" / "translations-00000004.png"), strips_of(want))
+    assert coloured(x["labels"].numpy()[:, :8, :8]).max() == 0  # void
+
+
+def test_wide_pictures_are_fewer_on_a_sheet(tmp_path: Path) -> None:
+    data = open_data(f"{labels(tmp_path / 'data')}?load_size=1024x32")
+    save_sheets(tmp_path / "out", Painter(), data, 1)
+    assert drawn(tmp_path / "out" / "translations-00000001.png").shape[1] < 2 * 1100

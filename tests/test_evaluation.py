@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import ganvas
+import paintings
 from ganvas import evaluation, games, metrics, weights
 from ganvas.cli import run as command
 from ganvas.data import open_data
@@ -18,6 +19,7 @@ from ganvas.evaluation import evaluate
 from ganvas.metrics import Modes, metric, subset
 from ganvas.planning import plan
 from ganvas.run import Run
+from ganvas.training import train
 from trained import Trained
 
 PAIRS = ["mse", "mae", "psnr", "ssim", "ms-ssim"]
@@ -214,8 +216,114 @@ def test_samples_of_a_conditional_run_need_no_classes_beside_them(tmp_path: Path
     assert figure.recipe["classes"] == "sample i of class i modulo the number of classes"
 
 
-def test_every_system_has_a_figure(tmp_path: Path) -> None:
+# ---- translations ----------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """By the kind of data, a small set."""
+    base = tmp_path_factory.mktemp("paintings")
+    return {
+        "unpaired": paintings.unpaired(base / "unpaired", trainA=6, trainB=5, testA=3, testB=4),
+        "paired": paintings.paired(base / "paired"),
+        "labels": paintings.labels(base / "labels", instances=True),
+        "images": "digits?limit=20",
+    }
+
+
+def test_a_run_that_translates_has_the_figures_of_its_data(
+    tmp_path: Path, data: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without published weights, those that need none; the way back has its own, and all are recorded."""
+    run = untrained(tmp_path / "a", "cyclegan", data["unpaired"])
+    assert list(evaluate(run, device="cpu")) == ["cycle", "cycle-BtoA"]
+    assert "fd-alex, kd-alex, fid, kid left out: " in capsys.readouterr().err
+    assert list(evaluate(run, metrics=["fd-digits"], device="cpu")) == ["fd-digits", "fd-digits-BtoA"]
+    assert run.info()["metrics"]["fd-digits-BtoA"]["parts"].keys() == {"source", "floor"}
+    figure = evaluate(run, data=f"{data['unpaired']}?split=test", metrics=["cycle"], device="cpu")["cycle"]
+    assert (figure.n, figure.recipe["split"]) == (2, "test")
+    for kind, system, names in (
+        ("paired", "cyclegan", ["psnr", "psnr-BtoA", "ssim", "ssim-BtoA"]),
+        ("paired", "pix2pix", ["psnr", "ssim"]),
+        ("labels", "pix2pix", ["psnr", "ssim"]),
+        ("labels", "pix2pixhd", ["psnr", "ssim"]),
+    ):
+        run = untrained(tmp_path / f"{kind}-{system}", system, data[kind])
+        figures = evaluate(run, device="cpu")
+        assert list(figures) == names
+        assert all(figure.recipe["split"] == "test" for figure in figures.values())
+    back = untrained(tmp_path / "back", "pix2pix", data["paired"], direction="BtoA")
+    assert evaluate(back, metrics=["mse"], device="cpu")["mse"].recipe["direction"] == "BtoA"
+
+
+def test_a_metric_that_sees_as_the_loss_did_is_no_judge(
+    tmp_path: Path, data: dict[str, str], shared: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("GANVAS_WEIGHTS", str(shared / "weights"))
+    run = untrained(tmp_path / "run", "pix2pixhd", data["labels"], perceptual="alex")
+    figures = evaluate(run, metrics=["mse", "lpips-alex", "lpips-squeeze", "fd-alex"], device="cpu")
+    marked = {name: figure.recipe.get("not_a_judge") for name, figure in figures.items()}
+    why = "the run's perceptual loss looks through alex, as this metric does"
+    assert marked == {"mse": None, "lpips-alex": why, "lpips-squeeze": None, "fd-alex": why}
+    assert f"warning: lpips-alex, fd-alex: not a judge: {why}\n" in capsys.readouterr().err
+    how = {"data": data["labels"], "preset": "tiny", "device": "cpu", "perceptual": "alex"}
+    with pytest.raises(UsageError, match="--keep-best lpips-alex: not a judge"):
+        plan("pix2pixhd", keep_best="lpips-alex", out=tmp_path / "a", **how)
+    assert plan("pix2pixhd", keep_best="lpips-squeeze", out=tmp_path / "a", **how).config.keep_best == "lpips-squeeze"
+    command(["evaluate", str(run.folder), "--metrics", "lpips-alex", "--device", "cpu"])
+    assert f"not a judge: {why}; version" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("loss", ["alex", "squeeze", "vgg19", "vgg16-12", "none"])
+def test_every_metric_through_the_net_of_the_loss_is_no_judge(loss: str) -> None:
+    seen = {name for name in metrics.NAMES if evaluation.no_judge(name, {"perceptual": loss})}
+    neighbours = {"precision", "recall", "density", "coverage"}
+    of = {net: {f"lpips-{net}", f"fd-{net}", f"kd-{net}", *(f"{name}-{net}" for name in neighbours)}
+          for net in ("alex", "squeeze")}  # fmt: skip
+    assert seen == of.get(loss, {"lpips-vgg"} if loss.startswith("vgg") else set())
+
+
+@pytest.mark.parametrize(
+    ("system", "kind", "metric", "larger"),
+    [
+        ("cyclegan", "unpaired", "cycle", False),
+        ("pix2pix", "labels", "psnr", True),
+        ("cyclegan", "paired", "mse", False),
+    ],
+)
+def test_the_best_checkpoint_of_a_run_that_translates_is_kept(
+    tmp_path: Path, data: dict[str, str], system: str, kind: str, metric: str, larger: bool
+) -> None:
+    run = train(system, data=data[kind], preset="tiny", steps=3, checkpoint_every=1, batch_size=1, keep_best=metric,
+                keep=1, out=tmp_path / "run", device="cpu", quiet=True)  # fmt: skip
+    rows = [msgspec.json.decode(line) for line in (run.folder / "metrics.jsonl").read_bytes().splitlines()]
+    values = {row["step"]: row["metrics"][metric]["value"] for row in rows}
+    assert list(values) == [1, 2, 3]
+    step = (max if larger else min)(values, key=lambda step: values[step])
+    assert run.best() == {"step": step, "metric": metric, "value": values[step]}
+    assert {path.name[:13] for path in (run.folder / "samples").iterdir()} == {"translations-"}
+
+
+@pytest.mark.parametrize(
+    ("system", "kind", "arguments", "says"),
+    [("cyclegan", "unpaired", {"metrics": ["psnr"]}, "has no psnr: "),
+     ("cyclegan", "unpaired", {"segmenter": "a.onnx"}, "makes no pictures of label maps: leave --segmenter away"),
+     ("pix2pix", "labels", {"metrics": ["miou"]}, "miou needs a net that says what it sees: --segmenter FILE.onnx"),
+     ("pix2pix", "labels", {"metrics": ["mse"], "segmenter": "a.onnx"}, "says nothing without miou"),
+     ("pix2pix", "labels", {"metrics": ["cycle"]}, "has no cycle: "),
+     ("pix2pix", "labels", {"segmenter": "a.onnx"}, "There is no file a.onnx to take for --segmenter")],
+)  # fmt: skip
+def test_what_cannot_be_measured_of_translations_is_refused(
+    tmp_path: Path, data: dict[str, str], system: str, kind: str, arguments: dict[str, Any], says: str
+) -> None:
+    run = untrained(tmp_path / "run", system, data[kind])
+    with pytest.raises(UsageError, match=says):
+        evaluate(run, device="cpu", **arguments)
+    assert not (run.folder / "metrics.jsonl").exists()
+
+
+def test_every_system_has_a_figure(tmp_path: Path, data: dict[str, str]) -> None:
     for name, system in games.systems().items():
-        run = untrained(tmp_path / name, name, "digits?limit=20")
-        named = ["mse"] if "reconstruct" in system.verbs else ["fd-digits"]
-        assert list(evaluate(run, metrics=named, n=10, device="cpu")) == named
+        kind = next(iter(system.game.kinds), "images")
+        run = untrained(tmp_path / name, name, data[kind])
+        named = ["mse"] if "reconstruct" in system.verbs or kind in ("paired", "labels") else ["fd-digits"]
+        assert next(iter(evaluate(run, metrics=named, n=10, device="cpu"))) == named[0]

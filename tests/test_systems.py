@@ -186,12 +186,17 @@ def test_a_yield_inside_with_is_found() -> None:
 
 @every_case
 def test_a_round_waits_for_no_value(case: Case) -> None:
-    """Tensors without values: whatever branches on one or reads one raises. The engine's part is played too."""
+    """Tensors without values: whatever branches on one or reads one raises. The engine's part is played too, at several
+    clocks, where a system has stages."""
+    moved = set()
     with toys.fake_tensors():
         engine = started(case.build(), shares=2, step=79)
-        played = engine.step(case.batch(0))
+        for step in (79, 7, 63):
+            if moved != engine.game.players().keys():
+                engine.clock = dataclasses.replace(engine.clock, step=step)
+                moved |= {name for turn in engine.step(case.batch(0)) for name in turn}
         engine.evaluate(case.batch(99), index=0)
-    assert {name for turn in played for name in turn} == engine.game.players().keys()
+    assert moved == engine.game.players().keys()
 
 
 def test_a_round_that_reads_a_value_is_caught() -> None:
@@ -208,7 +213,7 @@ def test_a_round_that_reads_a_value_is_caught() -> None:
 
 @every_plain_case
 def test_a_validation_pass_changes_nothing(case: Case) -> None:
-    engine = Engine(case.build(), seed=5)
+    engine = Engine(case.build(), seed=5, total_steps=100)
     engine.step(case.batch(0))
     before = toys.everything(engine)
     engine.evaluate(case.batch(1), index=3)

@@ -40,5 +40,5 @@ def pooled(features: Tensor, regions: Tensor) -> Tensor:
     rows = features.permute(0, 2, 3, 1).reshape(-1, channels).to(exact)
     sums = rows.new_zeros(n * most, channels).index_add(0, index, rows)
     sizes = rows.new_zeros(n * most).index_add(0, index, rows.new_ones(len(rows)))
-    means = (sums / sizes.clamp(min=1)[:, None]).index_select(0, index)
+    means = sums.index_select(0, index) / sizes.index_select(0, index)[:, None]
     return means.view(n, height, width, channels).permute(0, 3, 1, 2).to(features.dtype)

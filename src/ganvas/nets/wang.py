@@ -30,21 +30,42 @@ def halved(x: Tensor) -> Tensor:
     return F.avg_pool2d(x, 3, 2, 1, count_include_pad=False)
 
 
-def _rectified(layer: nn.Module, channels: int, norm: Norm) -> list[nn.Module]:
-    return [layer, normalised(norm, channels), nn.ReLU(inplace=True)]
+class Levelled(nn.Conv2d):
+    """A convolution before an instance norm, which takes every constant away: its bias is there for checkpoints alone.
+
+    It is not added, and has no gradient: that would be rounding errors, of which Adam makes whole steps.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._conv_forward(x, self.weight, None)
+
+
+class LevelledUp(nn.ConvTranspose2d):
+    """The same, transposed."""
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        assert isinstance(self.padding, tuple)  # nn.Conv2d alone takes a word for it
+        return F.conv_transpose2d(x, self.weight, None, self.stride, self.padding, self.output_padding)
+
+
+def _normed(inputs: int, outputs: int, kernel: int, stride: int, padding: int, norm: Norm) -> list[nn.Module]:
+    """A convolution and its norm."""
+    conv = Levelled if norm == "instance" else nn.Conv2d
+    return [conv(inputs, outputs, kernel, stride, padding), normalised(norm, outputs)]
 
 
 def _first(inputs: int, width: int, norm: Norm) -> list[nn.Module]:
-    return [nn.ReflectionPad2d(3), *_rectified(nn.Conv2d(inputs, width, 7), width, norm)]
+    return [nn.ReflectionPad2d(3), *_normed(inputs, width, 7, 1, 0, norm), nn.ReLU(inplace=True)]
 
 
 def _down(channels: int, norm: Norm) -> list[nn.Module]:
-    return _rectified(nn.Conv2d(channels, 2 * channels, 3, 2, 1), 2 * channels, norm)
+    return [*_normed(channels, 2 * channels, 3, 2, 1, norm), nn.ReLU(inplace=True)]
 
 
 def _up(channels: int, norm: Norm) -> list[nn.Module]:
-    layer = nn.ConvTranspose2d(channels, channels // 2, 3, 2, 1, output_padding=1)
-    return _rectified(layer, channels // 2, norm)
+    conv = LevelledUp if norm == "instance" else nn.ConvTranspose2d
+    up = conv(channels, channels // 2, 3, 2, 1, output_padding=1)
+    return [up, normalised(norm, channels // 2), nn.ReLU(inplace=True)]
 
 
 def _last(width: int, outputs: int) -> list[nn.Module]:
@@ -52,7 +73,8 @@ def _last(width: int, outputs: int) -> list[nn.Module]:
 
 
 def head(width: int, outputs: int) -> nn.Sequential:
-    """G1's last layers by themselves, from its features [B, width, H, W] to pictures: what `LocalEnhancer` leaves out."""
+    """G1's last layers by themselves, from its features [B, width, H, W] to pictures: what a `LocalEnhancer` leaves
+    out."""
     net = nn.Sequential(*_last(width, outputs))
     start(net)
     return net
@@ -64,8 +86,8 @@ class ResnetBlock(nn.Module):
     def __init__(self, channels: int, norm: Norm) -> None:
         super().__init__()
         self.conv_block = nn.Sequential(
-            nn.ReflectionPad2d(1), *_rectified(nn.Conv2d(channels, channels, 3), channels, norm),
-            nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3), normalised(norm, channels),
+            nn.ReflectionPad2d(1), *_normed(channels, channels, 3, 1, 0, norm), nn.ReLU(inplace=True),
+            nn.ReflectionPad2d(1), *_normed(channels, channels, 3, 1, 0, norm),
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
@@ -167,7 +189,7 @@ class MultiscaleCritic(nn.Module):
         for i in range(scales):
             stack: list[list[nn.Module]] = [[nn.Conv2d(inputs, width, 4, 2, 2)]]
             for j, (a, b) in enumerate(pairwise(widths), start=1):
-                stack.append([nn.Conv2d(a, b, 4, 2 if j < layers else 1, 2), normalised(norm, b)])
+                stack.append(_normed(a, b, 4, 2 if j < layers else 1, 2, norm))
             stack.append([nn.Conv2d(widths[-1], 1, 4, 1, 2)])
             for j, parts in enumerate(stack):
                 active = [nn.LeakyReLU(0.2, inplace=True)] if j <= layers else []

@@ -54,6 +54,24 @@ def normalised(norm: Norm, channels: int) -> nn.Module:
     return InstanceNorm(channels) if norm == "instance" else ImageNorm(channels)
 
 
+class ThinConv2d(nn.Conv2d):
+    """A convolution to few channels, without stride or padding.
+
+    A CPU computes 16 channels at a time, whether it is asked for 3 or not. There, in full precision, each row of the
+    kernel is a convolution with channels of its own, and the result is their sum, shifted: at least twice as fast.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+            return super().forward(x)
+        k, height = self.kernel_size[0], x.shape[2] - self.kernel_size[0] + 1
+        rows = F.conv2d(x, self.weight.permute(2, 0, 1, 3).reshape(-1, self.in_channels, 1, self.kernel_size[1]))
+        y = rows[:, : self.out_channels, :height]
+        for i in range(1, k):
+            y = y + rows[:, i * self.out_channels : (i + 1) * self.out_channels, i : i + height]
+        return y if self.bias is None else y + self.bias[:, None, None]
+
+
 class ResnetBlock(nn.Module):
     """x + f(x), with no ReLU after the sum; dropout, where there is any, shifts the second convolution's key."""
 
@@ -95,7 +113,7 @@ class ResnetGenerator(nn.Module):
         for c in (4 * width, 2 * width):
             layers += [nn.ConvTranspose2d(c, c // 2, 3, 2, 1, output_padding=1, bias=bias), normalised(norm, c // 2)]
             layers += [nn.ReLU(inplace=True)]
-        layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, outputs, 7), nn.Tanh()]
+        layers += [nn.ReflectionPad2d(3), ThinConv2d(width, outputs, 7), nn.Tanh()]
         self.model = nn.Sequential(*layers)
         initialise(self)
 

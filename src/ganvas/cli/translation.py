@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
@@ -21,7 +21,7 @@ def translate(
     run: RunFolder,
     input: Annotated[Positional[str], arg(metavar="INPUT")],
     out: Out,
-    direction: Annotated[Literal["AtoB", "BtoA"] | None, default("the run's own; AtoB of two")] = None,
+    direction: Annotated[str | None, arg(metavar="AtoB|BtoA"), default("the run's own; AtoB of two")] = None,
     as_published: Switch = False,
     style: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="CLASS=K")] = (),
     style_from: Annotated[str | None, arg(metavar="IMAGE"), default("drawn by the seed")] = None,

@@ -83,7 +83,10 @@ def compare(
 
 
 def _images(spec: str, model: Run | None, device: str) -> _Side:
-    dataset = open_data(spec, natural=True) if model is None else fitting(model, spec, labelled=False)
+    if model is None:
+        dataset = open_data(spec, prefer=("images",), natural=True)
+    else:
+        dataset = fitting(model, spec, labelled=False)
     if "image" not in dataset.schema:
         raise UsageError(f"{spec} has no images to compare.")
 

@@ -46,7 +46,8 @@ def data(
     """What a data spec finds, and a contact sheet of it.
 
     SPEC = [KIND:]SOURCE[?key=value&...], such as photos/, 'photos/?size=64&flip=true', set.zip, arrays.npz,
-    'data/train-*.parquet?stream=true', hub:mnist, cifar10, digits, photos or mixture:ring8.
+    'data/train-*.parquet?stream=true', hub:mnist, cifar10, digits, photos, mixture:ring8, a folder with trainA/ and
+    trainB/, paired:sketches,photos or 'labels:streets?scale_width=512&crop=256'.
 
     Args:
         spec: The data.
@@ -97,9 +98,9 @@ def _found(found: dict[str, Any], sheet: Path) -> str:
     rows = {
         "data": found["spec"],
         "read as": f"{found['kind']}: {'; '.join([found['layout'], *found.get('arrangement', [])])}",
-        "rows": ", ".join(f"{split} {n:,}" for split, n in found["splits"].items()),
+        "rows": _rows(found),
         "a row": ", ".join(shapes),
-        "classes": _counts(found["classes"]),
+        "classes": _counts(found["classes"]) or _shares(found),
         "sizes": _counts(found["sizes"]) + (f" and {more} more" if more > 0 else ""),
         "modes": _counts(found["modes"]),
         "other files": _counts(found.get("ignored", {})),
@@ -108,6 +109,25 @@ def _found(found: dict[str, Any], sheet: Path) -> str:
         "sheet": str(sheet),
     }
     return facts(rows)
+
+
+def _rows(found: dict[str, Any]) -> str:
+    """How many rows each split has; of unpaired sets, each side."""
+    if "sides" not in found:
+        return ", ".join(f"{split} {n:,}" for split, n in found["splits"].items())
+    of = {split: ", ".join(f"{side} {n:,}" for side, n in sides.items()) for split, sides in found["sides"].items()}
+    return "; ".join(f"{split} {counts}" for split, counts in of.items())
+
+
+def _shares(found: dict[str, Any]) -> str:
+    """Which share of the pixels each class has, in percent, and void."""
+    if "shares" not in found:
+        return ""
+    present = {name: share for name, share in found["shares"].items() if share}
+    shares = ", ".join(f"{name} ({100 * share:.3g}%)" for name, share in present.items())
+    absent = len(found["shares"]) - len(present)
+    rest = f", {absent} others nowhere" if absent else ""
+    return f"{len(found['shares'])}, by pixels: {shares}{rest}; void {100 * found['void']:.3g}%"
 
 
 def _counts(counts: dict[str, int], most: int = 12) -> str:

@@ -29,7 +29,7 @@ from ganvas.data.store import Building
 from ganvas.errors import DataError
 from ganvas.ops.maps import VOID
 
-AT_ONCE = 8  # rows that a thread reads in one go
+AT_ONCE = 4  # rows that a thread reads in one go
 MAPS = {"labels": "uint8", "instances": "uint16"}  # the columns of fields that are no pictures
 
 Array = NDArray[Any]
@@ -185,7 +185,8 @@ def take(
             return done
         own = next(iter(done.sizes.values()), size)
         if size != own and not stretched:
-            done.bad = f"is {own[0]}x{own[1]}, and {file.name} is {size[0]}x{size[1]}"
+            remedy = "" if "labels" in files else ", which load_size=256 would stretch alike"
+            done.bad = f"is {own[0]}x{own[1]}, and {file.name} is {size[0]}x{size[1]}{remedy}"
             return done
         done.sizes[name] = size
         done.modes.append(mode)

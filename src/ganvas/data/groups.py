@@ -130,7 +130,10 @@ def _fitting(root: Path) -> list[str]:
     """The kinds of rows of several pictures that a folder's own folders spell, the likeliest first."""
     with os.scandir(root) as entries:
         names = {entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()}
-    return _spelt(names) or (_spelt_within(root, names) if names and names <= set(SPLITS) else [])
+    if found := _spelt(names):
+        return found
+    of_splits = all(name.partition("_")[0] in SPLITS for name in names)  # train/, and train_feat/ perhaps
+    return _spelt_within(root, names & set(SPLITS)) if of_splits else []
 
 
 def _spelt_within(root: Path, splits: Iterable[str]) -> list[str]:
@@ -267,6 +270,10 @@ def matched(where: str, members: Members, spelt: Mapping[str, str]) -> list[Row]
             files = {f: members[f][name] for f, name in have.items()}
             lack = f"has no partner in {' nor in '.join(lacking)}" if lacking else ""
             rows.append(Row(files[first] if lack else have[first], files, lack))
+    if all(row.lack for row in rows):
+        a, b, *_ = spelt.values()
+        remedy = f"; unpaired:{where} reads sets that do not belong together" if "A" in members else ""
+        raise DataError(f"No file in {a} has a partner in {b} of {where}: what belongs together has one name{remedy}.")
     return sorted(rows, key=lambda row: row.name)
 
 

@@ -82,8 +82,9 @@ class Members(Dataset):
         return Side(fields, columns[f"{prefix}size"].values, columns[f"{prefix}name"])
 
     def _cut(self, crop: Size | None) -> None:
-        """Sets the window and the schema. Raises DataError where rows do not fit it."""
-        sizes = np.concatenate([side.sizes for side in self.sides])
+        """Sets the window and the schema. Raises DataError where rows of any split do not fit it."""
+        columns = self._sizes()
+        sizes = np.concatenate([values for values, _ in columns])
         self.crop = crop
         if crop is None:
             same = bool((sizes == sizes[0]).all())
@@ -92,18 +93,32 @@ class Members(Dataset):
                     f"{self.spec} has pictures of different sizes ({self._extremes(sizes)}), which do not stack: say "
                     "crop=256 for windows of them, or load_size=256 to stretch them."
                 )
-            height, width = sizes[0].tolist()
+            height, width = self.sides[0].sizes[0].tolist()
         else:
             width, height = crop
-            for side in self.sides:
-                if len(small := np.flatnonzero((side.sizes < (height, width)).any(1))):
-                    h, w = side.sizes[small[0]]
+            for values, names in columns:
+                if len(small := np.flatnonzero((values < (height, width)).any(1))):
+                    h, w = values[small[0]]
+                    some = (
+                        f"{len(small)} pictures of {self.spec} are"
+                        if len(small) > 1
+                        else f"A picture of {self.spec} is"
+                    )
                     raise DataError(
-                        f"{len(small)} pictures of {self.spec} are smaller than the crop of {width}x{height}, such as "
-                        f"{_name(side.name, int(small[0]))} ({w}x{h}): say a smaller crop, or load_size=286 to enlarge."
+                        f"{some} smaller than the crop of {width}x{height}, {_name(names, int(small[0]))} ({w}x{h}): "
+                        f"say a smaller crop, or load_size={_shown(crop)} to enlarge."
                     )
         self.window = (width, height)
         self.schema = Schema({field: self._shape(column) for field, column in self._columns.items()}, self._ids())
+
+    def _sizes(self) -> list[tuple[Array, Column]]:
+        """The sizes of the rows of every split and side, with their names."""
+        columns = self._store.columns
+        return [
+            (columns[name].values, columns[f"{name.removesuffix('size')}name"])
+            for name in columns
+            if name.endswith("size")
+        ]
 
     def _extremes(self, sizes: Array) -> str:
         low, high = sizes[sizes.prod(1).argmin()], sizes[sizes.prod(1).argmax()]
@@ -215,6 +230,10 @@ class Domain(Members):
     def part(self, split: str) -> Domain:
         """Another split of the same source."""
         return self._base.part(split).domain(self._member)
+
+
+def _shown(size: Size) -> str:
+    return str(size[0]) if size[0] == size[1] else f"{size[0]}x{size[1]}"
 
 
 def _name(column: Column, row: int) -> str:

@@ -244,7 +244,7 @@ def _check_maps(names: list[str], batch: Mapping[str, Tensor], style: Tensor | N
             raise DataError(f"{name} is void ({VOID}) all over: there is nothing to translate.")
     if style is not None and style.shape[-2:] != labels.shape[-2:]:
         (h, w), (height, width) = style.shape[-2:], labels.shape[-2:]
-        raise DataError(f"--style-from is a picture of {w}x{h}, and the map {names[0]} is of {width}x{height}: both "
+        raise DataError(f"--style-from is of {w}x{h}, and the map {names[0]} is of {width}x{height}: both "
                         "must show the same scene at one size.")  # fmt: skip
 
 

@@ -77,6 +77,64 @@ def pixels(inputs: int = 3, ndf: int = 64, kind: str = "batch") -> Shapes:
     return found | norm("net.3", 2 * ndf, kind) | conv("net.5", 1, 2 * ndf, 1, kind == "instance")
 
 
+# ---- pix2pixHD: every convolution has a bias -------------------------------------------------------------------------
+def block(key: str, channels: int, kind: str) -> Shapes:
+    found = conv(f"{key}.conv_block.1", channels, channels, 3) | norm(f"{key}.conv_block.2", channels, kind)
+    return found | conv(f"{key}.conv_block.5", channels, channels, 3) | norm(f"{key}.conv_block.6", channels, kind)
+
+
+def features(inputs: int, ngf: int, downs: int, blocks: int, kind: str) -> Shapes:
+    """The global generator but for its last three layers."""
+    found = conv("model.1", ngf, inputs, 7) | norm("model.2", ngf, kind)
+    for i in range(downs):
+        found |= conv(f"model.{4 + 3 * i}", ngf << i + 1, ngf << i, 3) | norm(f"model.{5 + 3 * i}", ngf << i + 1, kind)
+    for i in range(blocks):
+        found |= block(f"model.{4 + 3 * downs + i}", ngf << downs, kind)
+    at = 4 + 3 * downs + blocks
+    for i in range(downs):
+        out = ngf << downs - i - 1
+        found |= up(f"model.{at + 3 * i}", 2 * out, out, 3) | norm(f"model.{at + 3 * i + 1}", out, kind)
+    return found
+
+
+def coarse(inputs: int = 36, outputs: int = 3, ngf: int = 64, downs: int = 4, blocks: int = 9,
+           kind: str = "instance") -> Shapes:  # fmt: skip
+    last = 4 + 3 * downs + blocks + 3 * downs + 1
+    return features(inputs, ngf, downs, blocks, kind) | conv(f"model.{last}", outputs, ngf, 7)
+
+
+def local(inputs: int = 36, outputs: int = 3, ngf: int = 32, downs: int = 4, blocks: int = 9, local_blocks: int = 3,
+          kind: str = "instance") -> Shapes:  # fmt: skip
+    found = features(inputs, 2 * ngf, downs, blocks, kind)
+    found |= conv("model1_1.1", ngf, inputs, 7) | norm("model1_1.2", ngf, kind)
+    found |= conv("model1_1.4", 2 * ngf, ngf, 3) | norm("model1_1.5", 2 * ngf, kind)
+    for i in range(local_blocks):
+        found |= block(f"model1_2.{i}", 2 * ngf, kind)
+    n = local_blocks
+    found |= up(f"model1_2.{n}", 2 * ngf, ngf, 3) | norm(f"model1_2.{n + 1}", ngf, kind)
+    return found | conv(f"model1_2.{n + 4}", outputs, ngf, 7)
+
+
+def encoder(outputs: int = 3, nef: int = 16, downs: int = 4, inputs: int = 3, kind: str = "instance") -> Shapes:
+    return coarse(inputs, outputs, nef, downs, 0, kind)
+
+
+def scales(inputs: int = 39, ndf: int = 64, layers: int = 3, count: int = 1, kind: str = "instance",
+           matching: bool = True) -> Shapes:  # fmt: skip
+    """With feature matching a layer by itself; without it all in one: convolutions at 0, 2, 5, ..., norms at 3, 6, ..."""
+    found: Shapes = {}
+    for i in range(count):
+        before = inputs
+        for j in range(layers + 2):
+            after = 1 if j > layers else min(ndf << j, 512)
+            place = 3 * j - 1 if j else 0
+            found |= conv(f"scale{i}_layer{j}.0" if matching else f"layer{i}.{place}", after, before, 4)
+            if 0 < j <= layers:
+                found |= norm(f"scale{i}_layer{j}.1" if matching else f"layer{i}.{place + 1}", after, kind)
+            before = after
+    return found
+
+
 # ---- files -----------------------------------------------------------------------------------------------------------
 def counted(shapes: Shapes) -> int:
     """Parameters: all but the statistics of batch norms."""

@@ -2,7 +2,7 @@
 
 reading.py    a file, with suspicion
 layout.py     what a published layout is
-layouts.py    which there are: dcgan.py, isola.py
+layouts.py    which there are: dcgan.py, isola.py, wang.py
 importing.py  files into a run
 exporting.py  a run into files
 """

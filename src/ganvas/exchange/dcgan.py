@@ -50,8 +50,8 @@ class Examples(Layout):
 
     # Theirs by the index in ``main``: G has (convolution, norm) at 0, 3, 6, 9 and a convolution at 12; D a convolution
     # at 0, (convolution, norm) at 2, 5, 8 and a convolution at 11.
-    def published(self, part: str, state: Tensors) -> Tensors:
-        found: Tensors = {}
+    def published(self, part: str, game: Game) -> Tensors:
+        state, found = super().published(part, game), Tensors()
         if part == "G":
             dense = state["dense.weight"]  # [(y, x, channel), z]
             found["main.0.weight"] = dense.view(KERNEL, KERNEL, -1, dense.shape[1]).permute(3, 2, 0, 1)

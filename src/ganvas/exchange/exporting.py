@@ -60,7 +60,7 @@ def export_published(run: Run, out: str | Path) -> list[Exported]:
     schema = Schema({name: tuple(shape) for name, shape in run.config.schema.items()}, tuple(run.config.classes))
     with writing(out, "choose another --out"), atomic_folder(out) as folder:
         for part in parts:
-            state = kept.published(part, dict(getattr(game, part).state_dict()))
+            state = kept.published(part, game)
             plain = OrderedDict((key, value.detach().contiguous().clone()) for key, value in state.items())
             with (folder / kept.files[part]).open("wb") as file:  # given a path, torch would hide why it could not
                 torch.save(plain, file)
@@ -80,15 +80,14 @@ def export_published(run: Run, out: str | Path) -> list[Exported]:
 @torch.no_grad()
 def _reread(kept: Layout, game: Game, part: str, path: Path, run: Run, schema: Schema) -> Exported:
     """What a file gives that is read as any published one is, beside the net that it is of."""
-    file = read(part, path)
-    labels = len(schema.classes) if "labels" in schema else None
-    leaves = run.config.leaves
-    told = kept.tell({part: file}, Wish(leaves, labels))
-    again = assembled(kept, {part: file}, Told(told.leaves, schema, told.data), {**leaves, **told.leaves})
+    file, leaves = kept.prepared(read(part, path)), run.config.leaves
+    labels = len(schema.classes) if "labels" in schema else 0
+    told = kept.tell({part: file}, Wish({name: leaves[name] for name in kept.untold}, labels))
+    again = assembled(kept, {part: file}, Told(told.leaves, schema, told.data), {**leaves, **kept.idle, **told.leaves})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         x = kept.probe(part, game)
-    ours, theirs = (_flat(getattr(one, part)(x)) for one in (game, again))
+    ours, theirs = (_flat(kept.run(part, one, x)) for one in (game, again))
     numbers = sum(value.numel() for key, value in file.tensors.items() if not key.endswith("num_batches_tracked"))
     difference = max((float((a - b).abs().max()) for a, b in zip(ours, theirs, strict=True)), default=math.nan)
     return Exported(part, path, len(file.tensors), numbers, difference)

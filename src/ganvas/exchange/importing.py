@@ -55,9 +55,9 @@ def import_run(
     config, defaults = entry.preset(PRESET)
     settings = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
     entry.configure({**settings, **leaves})  # refuses an unknown setting before any work
-    published = {part: read(part, Path(file)) for part, file in parts.items()}
+    published = {part: kept.prepared(read(part, Path(file))) for part, file in parts.items()}
     told = kept.tell(published, Wish(leaves, labels, size))
-    resolved = {**settings, **told.leaves, **leaves}
+    resolved = {**settings, **kept.idle, **told.leaves, **leaves}
     game = assembled(kept, published, told, resolved)
     imported = {part: published[part].sha256 if part in published else "" for part in kept.files if _has(game, part)}
     run_config = RunConfig(
@@ -65,7 +65,7 @@ def import_run(
         verbs=list(entry.verbs) if any(imported.get(part) for part in kept.makes) else [],
         preset=PRESET,
         leaves=resolved,
-        changed=[name for name, value in resolved.items() if value != settings[name]],
+        changed=[name for name, value in resolved.items() if value not in (settings[name], kept.idle.get(name))],
         data=told.data,
         fingerprint="",  # there are no rows
         schema={name: list(shape) for name, shape in told.schema.fields.items()},
@@ -120,7 +120,7 @@ def _fitted(kept: Layout, file: Published, shell: Game) -> Tensors:
     part = file.part
     if not _has(shell, part):
         raise UsageError(f"{kept.system} with these settings has no {part}: leave {part}={file.path} away.")
-    wanted = kept.published(part, dict(getattr(shell, part).state_dict()))
+    wanted = kept.published(part, shell)
     found = dict(file.tensors)
     for key in wanted:
         if key.endswith(".num_batches_tracked"):  # files of torch before 0.4.1 have none

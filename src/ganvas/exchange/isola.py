@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ganvas.errors import UsageError
-from ganvas.exchange.layout import Findings, Layout, Size, Told, Wish, grey, stretched
+from ganvas.exchange.layout import Findings, Layout, Size, Told, Wish, classes, grey, stretched
 from ganvas.exchange.reading import Published
 from ganvas.game import Game
 from ganvas.games.cyclegan import CycleGAN
@@ -142,7 +142,7 @@ class ForCycleGAN(Isola):
 class ForPix2Pix(Isola):
     """G and D of pix2pix."""
 
-    system = "pix2pix"
+    system, untold = "pix2pix", ("direction",)
     files: ClassVar[Mapping[str, str]] = {part: f"latest_net_{part}.pth" for part in ("G", "D")}
 
     def tell(self, parts: Mapping[str, Published], wish: Wish) -> Told:
@@ -162,7 +162,7 @@ class ForPix2Pix(Isola):
         if wish.labels:
             if wish.labels != inputs:
                 raise UsageError(f"The net takes {inputs} channels, one for each class, not {wish.labels}: --labels.")
-            schema = Schema({"labels": (height, width), "image": (outputs, height, width)}, names(wish.labels))
+            schema = Schema({"labels": (height, width), "image": (outputs, height, width)}, classes(wish.labels))
             return Told(leaves, schema, f"labels:imported?load_size={stretched(size)}&classes={wish.labels}")
         colour = grey(inputs, outputs)
         a, b = (inputs, outputs) if wish.leaves.get("direction", "AtoB") == "AtoB" else (outputs, inputs)
@@ -188,11 +188,6 @@ class ForPix2Pix(Isola):
             *onehot,
             *self.known(game.G),
         ]
-
-
-def names(classes: int) -> tuple[str, ...]:
-    """The classes of label maps, by their ids."""
-    return tuple(str(label) for label in range(classes))
 
 
 def _norm(file: Published, convolution: str) -> str:

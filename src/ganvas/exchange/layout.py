@@ -71,22 +71,29 @@ class Layout(ABC):
     """The published checkpoints of one system.
 
     files: the parts, and what the authors' programs call their files. makes: the parts of which one is needed by its
-    verbs.
+    verbs. untold: settings that no file tells and that are said again where a file is read back. idle: settings that
+    matter to training alone, as an imported run has them, so that it needs nothing that it has no use for.
     """
 
     system: ClassVar[str]
     source: ClassVar[str]
     files: ClassVar[Mapping[str, str]]
     makes: ClassVar[tuple[str, ...]] = ("G",)
+    untold: ClassVar[tuple[str, ...]] = ()
+    idle: ClassVar[Mapping[str, Any]] = {}
 
     @abstractmethod
     def tell(self, parts: Mapping[str, Published], wish: Wish) -> Told:
         """The settings of a run of these parts. Raises DataError for a part that is none, or that contradicts another;
         UsageError for what the files cannot tell and the user must."""
 
-    def published(self, part: str, state: Tensors) -> Tensors:
+    def prepared(self, file: Published) -> Published:
+        """The file under the keys that `published` gives, where there are several ways to write one net."""
+        return file
+
+    def published(self, part: str, game: Game) -> Tensors:
         """The state dict of one of our nets as the published one, in its order."""
-        return state
+        return dict(getattr(game, part).state_dict())
 
     def ours(self, part: str, tensors: Tensors, net: nn.Module) -> Tensors:
         """The published state dict as that of ``net``."""
@@ -98,6 +105,10 @@ class Layout(ABC):
     @abstractmethod
     def probe(self, part: str, game: Game) -> Tensor:
         """An input of that part, of a small size, drawn from torch's generator."""
+
+    def run(self, part: str, game: Game, x: Tensor) -> Any:
+        """What that part makes of an input as `published` gives it: a tensor, or lists of them."""
+        return getattr(game, part)(x)
 
     @abstractmethod
     def usage(self, game: Game, schema: Schema) -> list[str]:
@@ -119,3 +130,8 @@ def grey(inputs: int, *others: int) -> str:
 def stretched(size: Size) -> str:
     """A size as the value of a data spec's key."""
     return str(size[0]) if size[0] == size[1] else f"{size[0]}x{size[1]}"
+
+
+def classes(count: int) -> tuple[str, ...]:
+    """The classes of label maps, by their ids."""
+    return tuple(str(label) for label in range(count))

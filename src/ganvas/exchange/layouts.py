@@ -6,8 +6,9 @@ from ganvas.errors import UsageError
 from ganvas.exchange.dcgan import Examples
 from ganvas.exchange.isola import ForCycleGAN, ForPix2Pix
 from ganvas.exchange.layout import Layout
+from ganvas.exchange.wang import ForPix2PixHD
 
-LAYOUTS: dict[str, Layout] = {kept.system: kept for kept in (ForCycleGAN(), ForPix2Pix(), Examples())}
+LAYOUTS: dict[str, Layout] = {kept.system: kept for kept in (ForCycleGAN(), ForPix2Pix(), ForPix2PixHD(), Examples())}
 
 
 def layout(system: str) -> Layout:

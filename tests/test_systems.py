@@ -27,6 +27,7 @@ from ganvas import games
 from ganvas.engine import Engine
 from ganvas.errors import UsageError
 from ganvas.game import Game, Turn, minimise
+from ganvas.nets.isola import ImagePool
 
 WORLD = 2
 
@@ -46,13 +47,17 @@ def started(game: Game, shares: int = 1, step: int = 78) -> Engine:
 
 
 def apart(case: Case, shares: int = 1, weights: int = 0) -> Engine:
-    """An engine in float64 in whose game rows do not meet."""
+    """An engine in float64 in whose game rows do not meet: no statistics of a batch, no dropout, no pool of images."""
     game = case.build(F64, weights)
     for module in game.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.__class__ = Still
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 1.5)
+        elif isinstance(module, nn.Dropout):
+            module.p = 0.0
+        elif isinstance(module, ImagePool):
+            module.size = 0
     return started(game, shares)
 
 
@@ -80,7 +85,8 @@ def whole(case: Case) -> tuple[dict[str, Tensor], dict[str, float]]:
 def assert_same_training(case: Case, got: dict[str, Tensor], logs: dict[str, float]) -> None:
     want, wanted_logs = whole(case)
     state = {name: value for name, value in want.items() if not name.startswith("log/")}
-    assert toys.differing(state, {name: got[name] for name in got if not name.startswith("log/")}, 1e-10) == []
+    # not closer: a bias before an instance norm has a gradient of rounding errors, of which Adam makes steps
+    assert toys.differing(state, {name: got[name] for name in got if not name.startswith("log/")}, 1e-8) == []
     assert logs.keys() == wanted_logs.keys()
     assert all(math.isclose(logs[key], value, rel_tol=1e-10, abs_tol=1e-10) for key, value in wanted_logs.items())
 

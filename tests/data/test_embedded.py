@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import skimage.data
@@ -129,3 +131,9 @@ def test_an_unknown_mixture_is_answered_with_those_there_are(spec: str, says: st
     with pytest.raises(UsageError) as caught:
         open_data(spec)
     assert says in sentence(caught.value)
+
+
+def test_data_of_single_pictures_lies_where_it_lay_before_there_were_pairs(cache: Path) -> None:
+    data = open_data("digits?size=8&crop=none&limit=9")
+    assert data.fingerprint == "9a7c596acf8ae38ea0b29d0769ea426c68d0dda259bffc713e6c0ebb4466988c"
+    assert (cache / "stores" / "26c81b1b6c7216f71dee3e4331c79102").is_dir()

@@ -222,12 +222,6 @@ def test_pictures_of_several_sizes_are_loaded_and_cropped_as_published(tmp_path:
     assert open_data(str(tmp_path)).fingerprint == open_data(data.spec).fingerprint == data.fingerprint
 
 
-def test_data_of_single_pictures_lies_where_it_lay_before_there_were_pairs(cache: Path) -> None:
-    data = open_data("digits?size=8&crop=none&limit=9")
-    assert data.fingerprint == "9a7c596acf8ae38ea0b29d0769ea426c68d0dda259bffc713e6c0ebb4466988c"
-    assert (cache / "stores" / "26c81b1b6c7216f71dee3e4331c79102").is_dir()
-
-
 def test_a_store_is_found_again_and_changes_with_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ganvas.data import opening
 

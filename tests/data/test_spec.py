@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from ganvas.data import Spec, keys, parse
 from ganvas.data.opening import find
 from ganvas.data.source import Source
-from ganvas.data.spec import KEYS, KINDS, PLANNED
+from ganvas.data.spec import GROUPED, KEYS, KINDS, PLANNED
 from ganvas.errors import GanvasError, UsageError
 
 SIDES = st.integers(1, 4096)
@@ -34,11 +35,33 @@ pictures = {
     "strict": st.booleans(),
     "stream": st.booleans(),
 }
+SCALED = (  # sizes that windows fit, where both are said
+    st.fixed_dictionaries({})
+    | st.fixed_dictionaries({"size": st.tuples(st.integers(64, 4096), st.integers(64, 4096))})
+    | st.fixed_dictionaries({"load_size": st.tuples(st.integers(64, 4096), st.integers(64, 4096))})
+    | st.fixed_dictionaries({"scale_width": SIDES})
+)
+grouped = {
+    **{key: pictures[key] for key in ("flip", "channels", "max_bad", "strict")},
+    "crop": st.none() | st.tuples(st.integers(1, 64), st.integers(1, 64)),
+}
+OF_KINDS = {
+    "paired": {"side_by_side": st.sampled_from([None, "AB", "BA"])},
+    "unpaired": {},
+    "labels": {"classes": st.none() | st.integers(1, 255)},
+}
 SPECS = (
     st.builds(Spec, PLAIN, st.none(), **common, **pictures)
     | st.builds(Spec, SOURCES, st.just("images"), **common, **pictures)
     | st.builds(Spec, SOURCES, st.just("hub"), **common, **pictures, config=st.none() | WORDS)
     | st.builds(Spec, SOURCES, st.just("mixture"), **common)
+    | st.sampled_from(GROUPED).flatmap(
+        lambda kind: st.builds(
+            lambda spec, scaled: replace(spec, **scaled),
+            st.builds(Spec, SOURCES, st.just(kind), **common, **grouped, **OF_KINDS[kind]),
+            SCALED,
+        )
+    )
 )
 ALIKE = st.lists(
     st.sampled_from([*KEYS, *KINDS, *PLANNED, *"?&=%:x.-e019", "%3f", "%25", "true", "digits", "64", "é"]), max_size=12
@@ -97,6 +120,13 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("C:\\pictures", Spec("C:\\pictures"), "C:\\pictures"),
         ("images:a:b", Spec("a:b", "images"), "images:a:b"),
         ("mixture:ring8?split=test", Spec("ring8", "mixture", split="test"), "mixture:ring8?split=test"),
+        ("paired:a,b?side-by-side=BA", Spec("a,b", "paired", side_by_side="BA"), "paired:a,b?side-by-side=BA"),
+        (
+            "labels:s?classes=034&scale_width=512&crop=256x256",
+            Spec("s", "labels", crop=(256, 256), scale_width=512, classes=34),
+            "labels:s?crop=256&scale_width=512&classes=34",
+        ),
+        ("a?load_size=286x286&crop=256", Spec("a", crop=(256, 256), load_size=(286, 286)), "a?crop=256&load_size=286"),
     ],
 )
 def test_reads_what_is_written_and_writes_it_in_one_way(text: str, spec: Spec, canonical: str) -> None:
@@ -114,6 +144,14 @@ def test_reads_what_is_written_and_writes_it_in_one_way(text: str, spec: Spec, c
         ("digits?sise=64", "did you mean 'size'"),
         ("digits?Flip=true", "did you mean 'flip'"),
         ("digits?max_bad=1", "did you mean 'max-bad'"),
+        ("digits?load-size=1", "did you mean 'load_size'"),
+        ("digits?side_by_side=AB", "did you mean 'side-by-side'"),
+        ("images:x?scale_width=3", "scale_width says nothing"),
+        ("hub:x?classes=3", "classes says nothing"),
+        ("unpaired:x?side-by-side=AB", "only paired data has pairs"),
+        ("labels:x?stream=true", "read into the store; leave it away"),
+        ("paired:x?crop=none", "takes a window in pixels, as crop=256"),
+        ("paired:x?size=3&scale_width=4", "contradict each other"),
         ("digits?&", "has no key ''"),
         ("digits?size=1&size=2", "size is given twice"),
         ("digits?flip", "flip is without a value"),

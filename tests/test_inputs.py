@@ -78,6 +78,67 @@ def test_a_conditional_run_needs_its_classes_where_images_are_encoded(tmp_path: 
     assert fitting(conditional, str(photos), labelled=False).schema["image"] == (1, 32, 32)
 
 
+# ---- rows of several pictures ----------------------------------------------------------------------------------------
+def streets(root: Path, width: int = 24, classes: int = 3) -> Path:
+    """Label maps and photographs in two splits."""
+    generator = np.random.default_rng(width)
+    for split in ("train", "test"):
+        for name in "abc":
+            shape = (18, width)
+            ids = generator.integers(0, classes, shape, np.uint8)
+            ids[0, 0] = classes - 1
+            for member, pixels in (("label", ids), ("img", generator.integers(0, 256, (*shape, 3), np.uint8))):
+                folder = root / f"{split}_{member}"
+                folder.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(folder / f"{name}.png")
+    return root
+
+
+MAPS: dict[str, object] = {"system": "pix2pix", "leaves": {}, "classes": ["0", "1", "2"]}
+
+
+def test_rows_of_several_pictures_are_prepared_as_the_runs_own(tmp_path: Path) -> None:
+    own, other = streets(tmp_path / "own"), streets(tmp_path / "other", width=28)
+    spec = f"labels:{own}?crop=16x12&scale_width=20"
+    of_maps = folders.build(
+        tmp_path / "run", data=spec, schema={"labels": [12, 16], "image": [3, 12, 16]}, **MAPS
+    )  # fmt: skip
+    for asked in (None, str(own), f"labels:{own}"):
+        data = fitting(of_maps, asked)
+        assert (data.spec, data.schema["image"]) == (spec, (3, 12, 16))
+    assert fitting(of_maps, str(other)).spec == f"labels:{other}?crop=16x12&scale_width=20"
+    assert fitting(of_maps, f"{other}?size=10x8").schema["image"] == (3, 8, 10)
+
+
+def test_label_maps_of_other_classes_than_the_runs_are_refused_and_of_fewer_are_not(tmp_path: Path) -> None:
+    of_maps = folders.build(
+        tmp_path / "run", data="labels:gone", schema={"labels": [18, 24], "image": [3, 18, 24]}, **MAPS
+    )
+    assert fitting(of_maps, str(streets(tmp_path / "few", classes=2))).schema.classes == ("0", "1", "2")
+    with pytest.raises(DataError, match="has the label id 3, beyond classes=3"):
+        fitting(of_maps, str(streets(tmp_path / "many", classes=4)))
+
+
+def test_a_layout_of_several_kinds_is_read_as_the_run_reads_it(tmp_path: Path, photos: Path) -> None:
+    for side in ("trainA", "trainB"):
+        (tmp_path / "both" / side).mkdir(parents=True)
+        for name in ("a.png", "b.png"):
+            Image.fromarray(np.zeros((24, 24, 3), np.uint8)).save(tmp_path / "both" / side / name)
+    schema = {"A": [3, 24, 24], "B": [3, 24, 24]}
+    of: dict[str, object] = {"schema": schema, "classes": [], "leaves": {}}
+    made = {
+        kind: folders.build(tmp_path / kind, system=system, data=f"{kind}:gone", **of)
+        for kind, system in (("paired", "pix2pix"), ("unpaired", "cyclegan"))
+    }
+    for kind, one in made.items():
+        assert fitting(one, str(tmp_path / "both")).kind == kind
+    assert fitting(made["unpaired"], f"paired:{tmp_path}/both").kind == "paired"
+    with pytest.raises(DataError, match=r"takes A \[3, 24, 24\], and .* has image"):
+        fitting(made["unpaired"], str(photos))
+    with pytest.raises(DataError, match=r"takes A \[3, 24, 24\], and .* has A \[1, 24, 24\]"):
+        fitting(made["unpaired"], f"{tmp_path}/both?channels=grey")
+
+
 @pytest.mark.parametrize(("given", "number"), [("cat", 0), ("10", 1), ("2", 2), ("1", 1), ("dog", 2), (None, None)])
 def test_a_class_goes_by_its_name_and_else_by_its_number(tmp_path: Path, given: str | None, number: int) -> None:
     named = run(tmp_path, classes=["cat", "10", "dog"], leaves={"conditional": True})

@@ -38,6 +38,8 @@ def fitting(run: Run, spec: str | None = None, *, labelled: bool = True) -> Data
         elif asked.kind != "mixture":
             asked = replace(asked, size=(w, h), channels=channels)
     dataset = open_data(str(asked), prefer=kinds or ("images",))
+    if dataset.kind == "labels" and "labels" in schema and len(dataset.schema.classes) != len(run.config.classes):
+        dataset = open_data(str(replace(parse(dataset.spec), classes=len(run.config.classes))))  # ids beyond: refused
     for field, shape in schema.items():
         if field != "label" and not _fits(dataset, field, tuple(shape)):
             found = ", ".join(f"{name} {list(shape)}" for name, shape in dataset.schema.fields.items())
@@ -61,8 +63,7 @@ def _as_grouped(run: Run, asked: Spec, own: Spec) -> Spec:
         asked = replace(asked, size=own.size, load_size=own.load_size, scale_width=own.scale_width, crop=own.crop)
     if same:
         asked = replace(asked, kind=own.kind, side_by_side=own.side_by_side)
-    classes = len(run.config.classes) if "labels" in run.config.schema else None
-    return replace(asked, channels=asked.channels or own.channels, classes=classes)
+    return replace(asked, channels=asked.channels or own.channels)
 
 
 def _fits(dataset: Dataset, field: str, shape: tuple[int, ...]) -> bool:

@@ -174,7 +174,7 @@ LABELLED = {**maps("train_label"), **pictures("train_img")}
         ({**LABELLED, "train_label/a.png": np.full((6, 8), 300, np.uint16)}, "{}", "train_label/a.png has the label id"
          " 300: ids go from 0 to 254, and 255 is void"),
         (LABELLED, "{}?classes=4", r"train_label/[abc].png has the label id 4, beyond classes=4"),
-        (LABELLED, "{}?crop=9x4", r"3 pictures of .* are smaller than the crop of 9x4, a.png .8x6."),
+        (LABELLED, "{}?crop=9x4", r"3 pictures of .* are smaller than the crop of 9x4, such as a.png .8x6."),
         (LABELLED, "{}?strict=true&crop=9", "smaller than the crop"),
         (LABELLED, "{}?stream=true", "stream=true makes no sense: labels data is read into the store"),
         (LABELLED, "{}?size=8&load_size=8", "size and load_size contradict each other"),

@@ -32,7 +32,7 @@ from ganvas.errors import nearest as closest
 
 ARRAY_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # of rows of arrays, by their channels
 
-Given = Encoded | tuple[str, Pixels]  # a picture in a file, or the name and the pixels [H, W, C] of one in an array
+Picture = Encoded | tuple[str, Pixels]  # a picture in a file, or the name and the pixels [H, W, C] of one in an array
 
 
 def open_input(
@@ -57,14 +57,17 @@ def open_input(
     if asked.stream:
         raise UsageError(f"stream=true makes no sense of {spec!r}: what is translated is read into the store.")
     geometry = _whole(asked) if any((asked.load_size, asked.scale_width, asked.size, asked.crop)) else _whole(run)
-    asked = replace(asked, channels=asked.channels or run.channels, classes=classes if field == "labels" else None)
+    asked = replace(asked, channels=asked.channels or run.channels)
     prefer = ("labels",) if field == "labels" else ("unpaired", "paired", "labels")
     try:
         found = group(asked, prefer)
         maps = None if instances is None else _by_stem(Path(instances))
         if found is None:
-            return _of_source(find(asked), asked, field, geometry, maps)
-        return _of_group(found, asked, field, geometry, maps, member)
+            given, read = _of_source(find(asked), asked, field, geometry, maps)
+        else:
+            given, read = _of_group(found, asked, field, geometry, maps, member)
+        asked = replace(asked, classes=classes if field == "labels" else None)
+        return _stored(given, asked, field, geometry, maps, read)
     except OSError as error:
         raise DataError(f"{error.filename or asked.source} cannot be read: {error.strerror or error}.") from error
 
@@ -83,7 +86,7 @@ def _whole(spec: Spec) -> Geometry:
 # ---- where rows come from --------------------------------------------------------------------------------------------
 def _of_group(
     found: Group, spec: Spec, field: str, geometry: Geometry, maps: Mapping[str, Encoded] | None, member: str
-) -> Members:
+) -> tuple[Given, Callable[[Any], Gathered]]:
     """One member of rows of several pictures; the others need not be there."""
     wanted = field if field == "labels" else "image" if found.kind == "labels" else member
     fields = [wanted]
@@ -105,13 +108,13 @@ def _of_group(
         inside = {"instances": encoded[1]} if len(encoded) > 1 else {}
         return _read(done, {field: encoded[0], **inside}, geometry, spec, maps)
 
-    given = _Given(found.where, [found.identity, wanted], split, chosen[split], len(chosen[split]))
-    return _stored(given, spec, field, geometry, maps, read)
+    given = Given(found.where, [found.identity, wanted], split, chosen[split], len(chosen[split]))
+    return given, read
 
 
 def _of_source(
     source: Source, spec: Spec, field: str, geometry: Geometry, maps: Mapping[str, Encoded] | None
-) -> Members:
+) -> tuple[Given, Callable[[Any], Gathered]]:
     """Single pictures, from whatever holds them."""
     if source.mixture is not None:
         raise UsageError(f"{spec.source!r} has no pictures to translate.")
@@ -121,16 +124,16 @@ def _of_source(
     name, rows = chosen[split]
     part = scan.parts[name]
 
-    def read(one: Given) -> Gathered:
+    def read(one: Picture) -> Gathered:
         if isinstance(one, Encoded):
             return _read(Gathered(one.name, one.name), {field: one}, geometry, spec, maps)
         return _drawn(*one, field, geometry, spec, maps)
 
-    given = _Given(source.where or spec.source, [source.identity], split, _flat(part, rows), len(rows))
-    return _stored(given, spec, field, geometry, maps, read)
+    given = Given(source.where or spec.source, [source.identity], split, _flat(part, rows), len(rows))
+    return given, read
 
 
-def _flat(part: Part, rows: Rows) -> Iterator[Given]:
+def _flat(part: Part, rows: Rows) -> Iterator[Picture]:
     """The pictures of blocks, one after another."""
     at = 0
     for block in part.read(rows):
@@ -211,7 +214,7 @@ def _by_stem(path: Path) -> dict[str, Encoded]:
 
 # ---- the store -------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class _Given:
+class Given:
     """Rows to be read: where from, what they are known by, of which split, and how many."""
 
     where: str
@@ -222,7 +225,7 @@ class _Given:
 
 
 def _stored(
-    given: _Given,
+    given: Given,
     spec: Spec,
     field: str,
     geometry: Geometry,

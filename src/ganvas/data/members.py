@@ -99,14 +99,12 @@ class Members(Dataset):
             for values, names in columns:
                 if len(small := np.flatnonzero((values < (height, width)).any(1))):
                     h, w = values[small[0]]
-                    some = (
-                        f"{len(small)} pictures of {self.spec} are"
-                        if len(small) > 1
-                        else f"A picture of {self.spec} is"
-                    )
+                    one = len(small) == 1
+                    some = f"A picture of {self.spec} is" if one else f"{len(small)} pictures of {self.spec} are"
                     raise DataError(
-                        f"{some} smaller than the crop of {width}x{height}, {_name(names, int(small[0]))} ({w}x{h}): "
-                        f"say a smaller crop, or load_size={_shown(crop)} to enlarge."
+                        f"{some} smaller than the crop of {width}x{height}{', ' if one else ', such as '}"
+                        f"{_name(names, int(small[0]))} ({w}x{h}): say a smaller crop, or load_size={_shown(crop)} to "
+                        "enlarge."
                     )
         self.window = (width, height)
         self.schema = Schema({field: self._shape(column) for field, column in self._columns.items()}, self._ids())

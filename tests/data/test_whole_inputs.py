@@ -1,0 +1,188 @@
+"""What a run is given to translate: any file, folder or data, each picture whole, prepared as the run's own."""
+
+from __future__ import annotations
+
+import gc
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from drawing import Array, encoded, noise, sentence, write
+from PIL import Image
+
+from ganvas.data import open_data, open_input
+from ganvas.errors import GanvasError
+
+SIZES = {"a": (6, 8), "b": (12, 10), "c": (9, 9)}  # height, width
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    files: dict[str, Array | bytes] = {}
+    for i, (name, size) in enumerate(SIZES.items()):
+        ids = np.random.default_rng(i).integers(0, 5, size, np.uint8)
+        files |= {f"streets/{split}_label/{name}.png": ids + (split == "test") for split in ("train", "test")}
+        instances = encoded(np.arange(ids.size).reshape(size).astype(np.uint16) * 3)
+        files |= {f"streets/{split}_inst/{name}_inst.png": instances for split in ("train", "test")}
+        files |= {f"streets/{split}_img/{name}.png": noise(i, *size, 3) for split in ("train", "test")}
+        files |= {
+            f"sets/trainA/{name}.png": noise(10 + i, *size, 3),
+            f"sets/trainB/{name}.png": noise(20 + i, *size, 3),
+        }
+    files["sets/trainB/d.png"] = noise(24, 9, 9, 3)
+    return write(tmp_path_factory.mktemp("given"), files)
+
+
+def sides(data: object, name: str = "image") -> list[tuple[int, int]]:
+    return [tuple(data.whole(i)[name].shape[-2:]) for i in range(len(data))]  # type: ignore[attr-defined,arg-type]
+
+
+@pytest.mark.parametrize(
+    ("like", "expected"),
+    [
+        ("unpaired:x", [(6, 8), (12, 10), (9, 9)]),
+        ("imported", [(6, 8), (12, 10), (9, 9)]),
+        ("unpaired:x?crop=4", [(6, 8), (12, 10), (9, 9)]),
+        ("unpaired:x?load_size=18&crop=16x12", [(12, 16)] * 3),
+        ("unpaired:x?load_size=18", [(18, 18)] * 3),
+        ("unpaired:x?scale_width=16&crop=4", [(12, 16), (19, 16), (16, 16)]),
+        ("unpaired:x?size=5x7", [(7, 5)] * 3),
+    ],
+)
+def test_a_folder_is_prepared_whole_as_the_runs_data_says(
+    like: str, expected: list[tuple[int, int]], folder: Path
+) -> None:
+    data = open_input(f"{folder}/sets/trainA", field="image", like=like)
+    assert (len(data), data.kind, data.names(np.arange(3))) == (3, "images", ["a.png", "b.png", "c.png"])
+    assert sides(data) == expected
+    assert data.whole(0)["image"].dtype == torch.float32
+    own = open_input(f"{folder}/sets/trainA?size=10", field="image", like=like)  # the spec's own keys win
+    assert sides(own) == [(10, 10)] * 3
+
+
+def test_what_is_not_resized_is_as_the_file_has_it(folder: Path) -> None:
+    row = open_input(f"{folder}/sets/trainA/b.png", field="image", like="unpaired:x").whole(0)["image"]
+    assert np.array_equal(((row[0] + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy(), noise(11, 12, 10, 3))
+
+
+@pytest.mark.parametrize(("member", "n"), [("A", 3), ("B", 4)])
+def test_of_two_sets_one_is_taken_and_the_other_need_not_be_there(member: str, n: int, folder: Path) -> None:
+    data = open_input(f"{folder}/sets", field="image", like="unpaired:x", member=member)
+    alone = open_input(f"{folder}/sets/train{member}", field="image", like="unpaired:x")
+    assert (len(data), data.names(np.arange(n))) == (n, alone.names(np.arange(n)))
+    assert all(torch.equal(data.whole(i)["image"], alone.whole(i)["image"]) for i in range(n))
+
+
+@pytest.mark.parametrize("form", ["zip", "npz"])
+def test_pictures_come_from_whatever_holds_them(form: str, folder: Path, tmp_path: Path) -> None:
+    if form == "zip":
+        with zipfile.ZipFile(tmp_path / "set.zip", "w") as file:
+            for name in SIZES:
+                file.write(folder / "sets" / "trainA" / f"{name}.png", f"{name}.png")
+        expected = [(6, 8), (12, 10), (9, 9)]
+    else:
+        np.savez(tmp_path / "set.npz", images=noise(1, 3, 6, 8, 3))
+        expected = [(6, 8)] * 3
+    data = open_input(f"{tmp_path}/set.{form}", field="image", like="unpaired:x?channels=grey")
+    assert sides(data) == expected
+    assert data.schema["image"][0] == 1
+
+
+@pytest.mark.parametrize("order", ["AB", "BA"])
+def test_of_pictures_that_hold_a_pair_one_half_is_taken(order: str, tmp_path: Path) -> None:
+    wide = noise(1, 6, 10, 3)
+    spec = f"{write(tmp_path, {'1.png': wide})}?side-by-side={order}"
+    data = open_input(spec, field="image", like="paired:x", member="B")
+    half = wide[:, 5:] if order == "AB" else wide[:, :5]
+    assert torch.equal(data.whole(0)["image"], open_data(spec).whole(0)["B"])
+    assert np.array_equal(data.pixels(np.arange(1))[0], half)
+
+
+def test_held_out_rows_are_those_that_training_left_out(folder: Path, tmp_path: Path) -> None:
+    spec = write(tmp_path, {f"{side}/{i}.png": noise(i, 4, 4, 3) for side in "AB" for i in range(20)})
+    trained = open_data(f"{spec}?holdout=0.2")
+    data = open_input(f"{spec}?holdout=0.2&split=test", field="image", like=trained.spec)
+    held = trained.part("test")
+    assert data.names(np.arange(len(data))) == held.names(np.arange(len(held)))
+
+
+# ---- label maps ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("spec", ["streets?split=test", "labels:{}/streets?split=test", "streets/test_label"])
+def test_label_maps_are_read_with_their_instances_and_without_their_photographs(spec: str, folder: Path) -> None:
+    spec = spec.format(folder) if "{}" in spec else f"{folder}/{spec}"
+    beside = f"{folder}/streets/test_inst" if spec.endswith("test_label") else None
+    data = open_input(spec, field="labels", like="labels:x?crop=4", classes=9, instances=beside)
+    assert (len(data), data.kind, data.schema.classes) == (3, "labels", tuple("012345678"))
+    assert list(data.schema.fields) == ["labels", "instances"]
+    whole = open_data(f"{folder}/streets?split=test&crop=4")
+    for i in range(3):
+        row, known = data.whole(i), whole.whole(i)
+        assert torch.equal(row["labels"], known["labels"])
+        assert torch.equal(row["instances"], known["instances"])
+
+
+def test_one_map_has_the_one_instance_map_whatever_its_name(folder: Path) -> None:
+    label, inst = f"{folder}/streets/train_label/b.png", f"{folder}/streets/train_inst/b_inst.png"
+    data = open_input(label, field="labels", like="labels:x?scale_width=5", classes=5, instances=inst)
+    row = data.whole(0)
+    assert {name: tuple(values.shape) for name, values in row.items()} == {"labels": (1, 6, 5), "instances": (1, 6, 5)}
+    assert row["instances"].unique().numel() == row["instances"].max() + 1 == 30
+
+
+@pytest.mark.parametrize(
+    ("spec", "more", "says"),
+    [
+        ("streets/train_img", {}, "a picture in colour"),
+        ("streets?split=test", {"classes": 5}, "test_label/[abc].png has the label id 5, beyond classes=5"),
+        ("streets/train_label/b.png", {"classes": 3}, r"b.png has the label id 4, beyond classes=3"),
+        ("sets", {}, "sets has no labels to translate: it is unpaired data"),
+        ("streets/train_label", {"instances": "streets/train_inst/a_inst.png"}, "One instance map cannot be that of 3"),
+        (
+            "streets/train_label/b.png",
+            {"instances": "streets/train_inst/a_inst.png"},
+            "is 10x12, and a_inst.png is 8x6",
+        ),
+        ("streets/train_label", {"instances": "sets/trainA"}, "a picture in colour"),
+        ("streets/train_label/b.png", {"instances": "nowhere"}, "is no instance map"),
+        ("streets/train_label?split=val", {}, "has no split 'val'"),
+        ("streets/train_label?stream=true", {}, "stream=true makes no sense"),
+        ("nowhere", {}, "There is no data"),
+    ],
+)
+def test_what_cannot_be_taken_is_said_in_a_line(
+    spec: str, more: dict[str, object], says: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    with pytest.raises(GanvasError, match=says) as caught:
+        open_input(spec, field="labels", like="labels:x", **{"classes": 6, **more})  # type: ignore[arg-type]
+    sentence(caught.value)
+
+
+def test_an_array_of_label_maps_is_read(tmp_path: Path) -> None:
+    ids = np.random.default_rng(0).integers(0, 4, (3, 6, 8), np.uint8)
+    np.savez(tmp_path / "maps.npz", images=ids)
+    data = open_input(f"{tmp_path}/maps.npz", field="labels", like="labels:x", classes=4)
+    assert np.array_equal(np.concatenate([data.whole(i)["labels"] for i in range(3)]), ids)
+
+
+def test_points_are_not_translated() -> None:
+    with pytest.raises(GanvasError, match="no pictures to translate"):
+        open_input("mixture:ring8", field="image", like="unpaired:x")
+
+
+def test_single_pictures_leave_nothing_behind(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    before = sorted((cache / "stores").glob("*"))
+    Image.fromarray(noise(1, 6, 8, 3)).save(tmp_path / "a.png")
+    data = open_input(f"{tmp_path}/a.png", field="image", like="unpaired:x")
+    assert data.whole(0)["image"].shape == (1, 3, 6, 8)
+    (tmp_path / "b.png").write_bytes(b"no")
+    with pytest.raises(GanvasError, match=r"b.png"):
+        open_input(f"{tmp_path}/b.png", field="image", like="unpaired:x")
+    del data
+    gc.collect()
+    assert not list((tmp_path / "tmp").iterdir())
+    assert sorted((cache / "stores").glob("*")) == before

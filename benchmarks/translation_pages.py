@@ -44,7 +44,7 @@ class Training:
     more: tuple[str, ...] = ()
 
 
-HD_STEPS = 1_800
+HD_STEPS = 2_800
 TRAININGS = {
     "pix2pixhd": Training("pix2pixhd", f"camvid{WINDOWS}", HD_STEPS),
     "l1": Training("pix2pix", f"camvid{WINDOWS}", HD_STEPS, ("--adversarial", "0")),
@@ -58,7 +58,8 @@ METRICS = ("lpips-squeeze", "fd-squeeze", "lpips-alex", "fd-alex", "psnr", "ssim
 JUDGES = ("lpips-squeeze", "fd-squeeze")  # the loss of pix2pixHD looks through alex here
 BAR = 0.3  # the part of the way from source to floor that a translation must have come
 COLUMNS = 4
-SHOWN = 8  # of 32 or 64 px
+SHOWN = 4  # of each side of unpaired data: a page shows 16 pictures of others at most
+SIDE = 128  # pixels that small pictures are enlarged to
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,7 @@ def pictures(name: str, options: Options) -> None:
         x = other.tensors(other.spread(SHOWN))["image"]
         y = game.translate(x, direction=there)
         sheet |= {side: x, there: y, f"{side} again": game.translate(y, direction=back)}
-    save_image(strips(sheet, scale=2), options.out / f"cyclegan-{name}.jpg")
+    save_image(strips(sheet, scale=SIDE // x.shape[-1]), options.out / f"cyclegan-{name}.jpg")
 
 
 def main() -> None:

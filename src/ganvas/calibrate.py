@@ -83,10 +83,11 @@ def calibrate_run(run: Run | str | Path, *, n: int = 10_000, device: str = "auto
     run = run if isinstance(run, Run) else Run.open(run)
     if n < 1:
         raise UsageError(f"-n must be at least 1, not {n}.")
+    dataset = fitting(run)
     with Run.locked(run.folder):
         game, checkpoint = run.loaded(device=named_device(device))
         c = run.config
-        batches = Batches(fitting(run), c.batch_size, seed=c.seed, device=next(game.parameters()).device, flip=False)
+        batches = Batches(dataset, c.batch_size, seed=c.seed, device=next(game.parameters()).device, flip=False)
         return run.save(
             checkpoint.step,
             weights=checkpoint.weights(),

@@ -22,6 +22,7 @@ SURFACE = (
     *("systems", "data", "train", "info", "runs", "sample", "encode", "reconstruct", "interpolate", "traverse"),
     *("translate", "edit"),
     *("evaluate", "compare", "benchmark", "calibrate", "report", "fetch"),
+    *("import", "export"),
 )
 
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import layouts
 import pytest
 import torch
-from layouts import Shapes, counted, filled, patches, pixels, resnet, save, unet
 from torch import Tensor, nn
 
 import ganvas
+import layouts
 import originals
 from ganvas import games
 from ganvas.errors import DataError, UsageError
 from ganvas.exchange import export_published, import_run
 from ganvas.nets.isola import PatchCritic, ResnetGenerator, UNetGenerator
 from ganvas.settings import missing_parts
+from layouts import Shapes, counted, filled, patches, pixels, resnet, save, unet
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,8 @@ def test_one_direction_alone_is_enough_and_the_rest_is_named(tmp_path: Path) -> 
                      critic_width=4)  # fmt: skip
     assert missing_parts(run.config) == ["G_B", "D_A", "D_B"]
     assert run.config.verbs == ["translate"]
-    critic = import_run("pix2pix", {"D": save(tmp_path / "D.pth", patches(6, 4))}, out=tmp_path / "critic")
+    critic = import_run("pix2pix", {"D": save(tmp_path / "D.pth", patches(6, 4))}, out=tmp_path / "critic",
+                        width=4)  # fmt: skip
     assert (missing_parts(critic.config), critic.config.verbs) == (["G"], [])
 
 

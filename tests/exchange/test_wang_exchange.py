@@ -156,7 +156,7 @@ def test_what_channels_are_is_asked_with_the_sum(
 @pytest.mark.parametrize(
     ("part", "shapes", "sentence"),
     [
-        ("G", local(6, 3, 4, 2, 1) | {"model2_1.1.weight": (2, 6, 7, 7)}, "two local enhancers, and ganvas has one at most"),
+        ("G", local(6, 3, 4, 2, 1) | {"model2_1.1.weight": (2, 6, 7, 7)}, "two local enhancers, and ganvas has one"),
         ("G", {k: v for k, v in local(6, 3, 4, 2, 1).items() if not k.startswith("model1_2.2")},
          r"it has no model1_2\.6\.weight"),
         ("G", encoder(3, 4, 2), "it holds the encoder of pix2pixHD"),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from ganvas.cli.flags import Answer, RunFolder, default, facts
+from ganvas.cli.flags import EVERYWHERE, Answer, RunFolder, default, facts
 from ganvas.cli.runs import last, spelt_out
 from ganvas.errors import UsageError
+
+USAGE = "usage: ganvas import --as SYSTEM PART=FILE ... --out RUN [--LEAF value]"
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,8 @@ class Importing:
 
 
 def import_() -> Answer:
-    """Make a run of published checkpoints: ganvas import --as SYSTEM PART=FILE ... --out RUN."""
-    raise UsageError(_usage())
+    """Make a run of published checkpoints; ganvas import --help lists whose, and their parts."""
+    raise UsageError(USAGE)
 
 
 def importer(words: Sequence[str]) -> tuple[Callable[..., Answer], str, list[str]]:
@@ -41,9 +44,9 @@ def importer(words: Sequence[str]) -> tuple[Callable[..., Answer], str, list[str
     name = last(words, "--as")
     if name is None:
         if {"-h", "--help"} & set(words):
-            print(_usage())
+            print(_help())
             raise SystemExit(0)
-        raise UsageError(_usage())
+        raise UsageError(f"{USAGE} (see ganvas import --help).")
     from ganvas import games
     from ganvas.exchange.importing import PRESET
     from ganvas.exchange.layouts import layout
@@ -62,13 +65,34 @@ def importer(words: Sequence[str]) -> tuple[Callable[..., Answer], str, list[str
         f"{', '.join(f'{part} ({file})' for part, file in kept.files.items())}."
     )
     run.__annotations__ = {"importing": Importing, "own": Annotated[system.config, arg(name=name)]}
-    return run, "ganvas import", ["", *spelt_out(words, system.config)]
+    return run, "ganvas import", ["", *_parts_first(spelt_out(words, system.config), kept.files)]
 
 
-def _usage() -> str:
+def _parts_first(words: Sequence[str], parts: Container[str]) -> list[str]:
+    """The words with every PART=FILE before the flags, so that these may stand between them."""
+    ahead = [
+        word.partition("=")[0] in parts and "=" in word and before != "--out" for before, word in pairwise(["", *words])
+    ]
+    split = [[word for word, first in zip(words, ahead, strict=True) if first is wanted] for wanted in (True, False)]
+    return [*split[0], *split[1]]
+
+
+def _help() -> str:
     from ganvas.exchange.layouts import LAYOUTS
 
-    return f"usage: ganvas import --as SYSTEM PART=FILE ... --out RUN, SYSTEM being one of: {', '.join(LAYOUTS)}"
+    width = max(map(len, LAYOUTS))
+    rows = [f"  {name:{width}}  {' '.join(kept.files)}, of {kept.source}" for name, kept in LAYOUTS.items()]
+    return "\n".join(
+        [
+            f"{USAGE}, such as",
+            "  ganvas import --as cyclegan G_A=latest_net_G_A.pth --out runs/official",
+            "",
+            "Make a run of published checkpoints, of these systems and parts:",
+            *rows,
+            "",
+            f"ganvas import --as SYSTEM --help lists a system's flags. {EVERYWHERE}",
+        ]
+    )
 
 
 def _import(system: str, importing: Importing, leaves: dict[str, Any]) -> Answer:

@@ -87,6 +87,7 @@ def _reread(kept: Layout, game: Game, part: str, path: Path, run: Run, schema: S
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         x = kept.probe(part, game)
+    again.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as a run is loaded
     ours, theirs = (_flat(kept.run(part, one, x)) for one in (game, again))
     numbers = sum(value.numel() for key, value in file.tensors.items() if not key.endswith("num_batches_tracked"))
     difference = max((float((a - b).abs().max()) for a, b in zip(ours, theirs, strict=True)), default=math.nan)

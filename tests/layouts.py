@@ -121,7 +121,7 @@ def encoder(outputs: int = 3, nef: int = 16, downs: int = 4, inputs: int = 3, ki
 
 def scales(inputs: int = 39, ndf: int = 64, layers: int = 3, count: int = 1, kind: str = "instance",
            matching: bool = True) -> Shapes:  # fmt: skip
-    """With feature matching a layer by itself; without it all in one: convolutions at 0, 2, 5, ..., norms at 3, 6, ..."""
+    """With feature matching a layer by itself; without it all in one: convolutions at 0, 2, 5, ..., norms at 3, 6."""
     found: Shapes = {}
     for i in range(count):
         before = inputs

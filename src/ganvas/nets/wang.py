@@ -11,7 +11,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganvas.nets.isola import Norm, normalised
+from ganvas.nets.isola import Norm, ThinConv2d, normalised
 
 WIDEST = 512  # channels of a critic's layer, at most
 
@@ -69,7 +69,7 @@ def _up(channels: int, norm: Norm) -> list[nn.Module]:
 
 
 def _last(width: int, outputs: int) -> list[nn.Module]:
-    return [nn.ReflectionPad2d(3), nn.Conv2d(width, outputs, 7), nn.Tanh()]
+    return [nn.ReflectionPad2d(3), ThinConv2d(width, outputs, 7), nn.Tanh()]
 
 
 def head(width: int, outputs: int) -> nn.Sequential:

@@ -196,6 +196,18 @@ def test_a_pass_of_minutes_is_announced_once(
     ]  # 14 s for the first 4
 
 
+def test_a_first_batch_that_is_long_in_coming_says_nothing_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Eleven seconds more each time: twenty-two for the first batch of two, which tell of eleven more."""
+    clock = itertools.count(0, 11)
+    monkeypatch.setattr("ganvas.figures.monotonic", lambda: next(clock))
+    monkeypatch.setattr(comparison, "BATCH", 1)
+    one = arrays(tmp_path / "one.npz", noise(2, 12, 12, 1))
+    assert compare(one, one, metrics=["fd-digits"], device="cpu")["fd-digits"].n == 2
+    assert "note:" not in capsys.readouterr().err
+
+
 def test_missing_weights_leave_the_other_metrics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one = folder(tmp_path / "one", a_png=noise(20, 30, 3), b_png=noise(20, 30, 3, seed=1))
     assert list(compare(one, one, metrics=["lpips-alex", "mse", "fd-alex"], device="cpu")) == ["mse"]

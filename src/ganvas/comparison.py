@@ -62,6 +62,11 @@ def compare(
     wanted = checked(DEFAULT if metrics is None else metrics, [n for n in NAMES if COMPARES[n] != "mixture"])
     where = named_device(device)
     runs = [Run.open(side) if Run.exists(side) else None for side in (a, b)]
+    for run in runs:
+        if run is not None and ("image" not in run.config.schema or "sample" not in run.config.verbs):
+            what = f"{run.folder} ({run.config.system} on {run.config.data or 'no data of its own'})"
+            hint = "compare what it translated, or use `ganvas evaluate`" if "translate" in run.config.verbs else ""
+            raise UsageError(f"{what} draws no samples of images{f': {hint}' if hint else ''}.")
     model = next((run for run in runs if run is not None), None)
     # the second of two runs takes another seed, so that a run beside itself is not measured as equal
     seeds = (seed, seed + 1 if runs[0] is not None else seed)
@@ -99,8 +104,6 @@ def _images(spec: str, model: Run | None, device: str) -> _Side:
 
 
 def _samples(run: Run, seed: int, device: str) -> _Side:
-    if "image" not in run.config.schema or "sample" not in run.config.verbs:
-        raise UsageError(f"{run.folder} ({run.config.system} on {run.config.data}) draws no samples of images.")
     game = run.load_game(device=device)
     assert isinstance(game, Samples)
 

@@ -122,7 +122,7 @@ def patient(images: Images) -> Iterator[Tensor]:
     start, seen, said = monotonic(), 0, False
     for batch in images.batches:
         passed = monotonic() - start
-        if passed > 10 and not said:
+        if seen and passed > 10 and not said:
             left = passed / seen * (images.count - seen)
             said = True
             if left > 60:

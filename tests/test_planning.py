@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ganvas import planning
 from ganvas.errors import MissingWeights, RunError, UsageError
@@ -84,6 +85,28 @@ def test_a_logged_name_of_held_out_rows_needs_some(tmp_path: Path) -> None:
 def test_a_metric_to_keep_the_best_by_must_be_at_hand(tmp_path: Path) -> None:
     with pytest.raises(MissingWeights, match="ganvas fetch alexnet"):
         plan("avae", data="digits", preset="tiny", keep_best="fd-alex", out=tmp_path / "run")
+
+
+def test_data_of_another_kind_than_a_system_trains_on_is_refused_and_a_layout_read_as_it_prefers(
+    tmp_path: Path,
+) -> None:
+    for side in ("trainA", "trainB"):
+        (tmp_path / "both" / side).mkdir(parents=True)
+        for name in ("a", "b"):
+            Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "both" / side / f"{name}.png")
+    read = {
+        system: plan(system, data=str(tmp_path / "both"), preset="tiny", out=tmp_path / "run", batch_size=2)
+        for system in ("cyclegan", "pix2pix", "autoencoder")
+    }
+    assert {system: made.dataset.kind for system, made in read.items()} == {
+        "cyclegan": "unpaired", "pix2pix": "paired", "autoencoder": "images",
+    }  # fmt: skip
+    assert read["cyclegan"].config.data == f"unpaired:{tmp_path}/both"
+    with pytest.raises(UsageError, match="cyclegan trains on unpaired or paired data, and digits is images data"):
+        plan("cyclegan", data="digits", preset="tiny", out=tmp_path / "run")
+    with pytest.raises(UsageError, match=r"pix2pix trains on .*, and unpaired:.* is unpaired data"):
+        plan("pix2pix", data=f"unpaired:{tmp_path}/both", preset="tiny", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_same_rows_by_another_path_are_the_same_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,8 @@ def test_a_folder_is_prepared_whole_as_the_runs_data_says(
     assert data.whole(0)["image"].dtype == torch.float32
     own = open_input(f"{folder}/sets/trainA?size=10", field="image", like=like)  # the spec's own keys win
     assert sides(own) == [(10, 10)] * 3
+    windows = open_input(f"{folder}/sets?scale_width=4&crop=64", field="image", like=like)  # of training
+    assert sides(windows) == [(3, 4), (5, 4), (4, 4)]
 
 
 def test_what_is_not_resized_is_as_the_file_has_it(folder: Path) -> None:

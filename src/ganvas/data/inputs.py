@@ -56,12 +56,13 @@ def open_input(
     asked, run = parse(spec), parse(like)
     if asked.stream:
         raise UsageError(f"stream=true makes no sense of {spec!r}: what is translated is read into the store.")
-    geometry = _whole(asked) if any((asked.load_size, asked.scale_width, asked.size, asked.crop)) else _whole(run)
     asked = replace(asked, channels=asked.channels or run.channels)
     prefer = ("labels",) if field == "labels" else ("unpaired", "paired", "labels")
     try:
         found = group(asked, prefer)
         maps = None if instances is None else _by_stem(Path(instances))
+        own = any((asked.size, asked.load_size, asked.scale_width, asked.crop))
+        geometry = _whole(asked, single=found is None) if own else _whole(run, single=False)
         if found is None:
             given, read = _of_source(find(asked), asked, field, geometry, maps)
         else:
@@ -72,15 +73,14 @@ def open_input(
         raise DataError(f"{error.filename or asked.source} cannot be read: {error.strerror or error}.") from error
 
 
-def _whole(spec: Spec) -> Geometry:
-    """How a spec prepares whole pictures that no window is cut from."""
-    crop = spec.crop if spec.kind is None or spec.kind == "images" else None
+def _whole(spec: Spec, *, single: bool) -> Geometry:
+    """How a spec prepares whole pictures; of data of single pictures, whose ``crop`` is no window of training."""
+    window = spec.crop if isinstance(spec.crop, tuple) else None
     if spec.load_size is not None:
-        return Geometry(load_size=spec.crop if isinstance(spec.crop, tuple) else spec.load_size)
-    if spec.size is None and not isinstance(crop, tuple):
-        return Geometry(scale_width=spec.scale_width)
-    size = spec.size or (crop if isinstance(crop, tuple) else None)
-    return Geometry(size=size, crop=crop or "centre", resize=spec.resize or "bicubic")
+        return Geometry(load_size=window or spec.load_size)
+    if spec.scale_width is not None or not single:
+        return Geometry(spec.size, scale_width=spec.scale_width)
+    return Geometry(spec.size or window, crop=spec.crop or "centre", resize=spec.resize or "bicubic")
 
 
 # ---- where rows come from --------------------------------------------------------------------------------------------
@@ -248,7 +248,7 @@ def _stored(
     bad = store.found["bad"]
     tolerate(given.where, bad["count"], bad["of"], list(bad["files"].items()), spec)
     kind, layout = ("images", "pictures") if field == "image" else ("labels", "label maps")
-    return Members(replace(spec, split=given.split), kind, layout, store, whole=True)
+    return Members(replace(spec, split=given.split, crop=None), kind, layout, store, whole=True)
 
 
 def _passing(build: Callable[[Building], None]) -> Store:

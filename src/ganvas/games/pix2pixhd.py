@@ -104,7 +104,7 @@ class Config:
 # paper: 2048x1024; 200 epochs of 2,975 pictures for G1, then 100, of which 10 with G1 fixed. Its encoder is a choice.
 PRESETS: Presets = {
     "small": {"width": 32, "downs": 3, "blocks": 4, "local_blocks": 2, "encoder_width":  8, "encoder_downs": 3,
-              "scales": 2, "critic_width": 32, "steps":   2_000, "batch_size": 1},
+              "scales": 2, "critic_width": 32, "steps":   2_000, "batch_size": 1, "coarse": 0.5},
     "paper": {"width": 64, "downs": 4, "blocks": 9, "local_blocks": 3, "encoder_width": 16, "encoder_downs": 4,
               "scales": 3, "critic_width": 64, "steps": 892_500, "batch_size": 1, "perceptual": "vgg19",
               "encoder": False},

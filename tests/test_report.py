@@ -125,6 +125,29 @@ def test_it_shows_samples_and_reconstructions_over_time(tmp_path: Path) -> None:
     assert {label["for"] for label in shown.all("label")} == {radio["id"] for radio in radios}
 
 
+def test_it_shows_translations_whole_and_what_may_not_judge(tmp_path: Path) -> None:
+    schema = {"A": [3, 32, 32], "B": [3, 32, 32]}
+    run = folders.build(tmp_path / "run", 10, system="cyclegan", verbs=["translate"], schema=schema, classes=[])
+    run.append(folders.tick(10))
+    half = np.zeros((80, 80, 3), np.uint8)
+    half[60:] = 255  # nothing of it in the corner that a grid's thumb shows
+    pictures(run, "translations", [10], half)
+    recipe = {"range": [0, 1], "not_a_judge": "the loss sees so", "warning": "too few"}
+    parts = {"source": 9.0, "floor": 1.0}
+    figures = {"fd-alex-BtoA": folders.figure(4.0, recipe=recipe, parts=parts), "cycle": folders.figure(0.25)}
+    run.record(10, figures | {"miou": folders.figure(0.5)})
+    shown = page(run)
+    stage = {attributes["alt"]: attributes["src"] for attributes in shown.all("img") if attributes["alt"]}
+    assert np.array_equal(np.asarray(image(stage["Translations at step 10"])), half)
+    (reel,) = reels(run.folder / "samples", grids=True)
+    assert np.asarray(image(reel.frames[0].thumb)).max() > 200
+    assert "Images seen" in shown.text
+    for words in ("not a judge: the loss sees so; too few", "source", "floor"):
+        assert words in shown.text
+    assert shown.text.count("lower is better") == 2
+    assert shown.text.count("higher is better") == 1
+
+
 def test_it_draws_curves_by_named_term(tmp_path: Path) -> None:
     shown = page(full(tmp_path / "run"))
     charts = {attributes["aria-label"].partition(":")[0] for attributes in shown.all("svg")}

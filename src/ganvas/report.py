@@ -174,7 +174,11 @@ def _figures(evaluations: Sequence[Mapping[str, Any]]) -> list[Measured]:
         notes = [", ".join([*measured, f"step {step:,}"])]
         if (larger := larger_is_better(name)) is not None:
             notes.append("higher is better" if larger else "lower is better")
-        warning, parts = recipe.pop("warning", None), figure.get("parts") or {}
+        said = (
+            f"not a judge: {why}" if (why := recipe.pop("not_a_judge", None)) else None,
+            recipe.pop("warning", None),
+        )
+        warning, parts = "; ".join(filter(None, said)) or None, figure.get("parts") or {}
         found.append(Measured(name, figure.get("value"), figure.get("std"), notes, warning, parts, recipe))
     return found
 

@@ -8,7 +8,7 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -92,7 +92,8 @@ class System:
     def _refusal(self, leaves: Mapping[str, Any], error: str) -> str:
         """In a sentence, why a leaf cannot be what it is; ``error`` is msgspec's own, and ends in "- at `$.LEAF`"."""
         reason, _, name = error.rstrip("`").partition(" - at `$.")
-        value, choices = leaves[name], get_args(get_type_hints(self.config)[name])
+        value, kind = leaves[name], get_type_hints(self.config)[name]
+        choices = [one for part in (kind, *get_args(kind)) if get_origin(part) is Literal for one in get_args(part)]
         if isinstance(value, str) and choices and all(isinstance(choice, str) for choice in choices):
             return f"{self.name} has no {name} {value!r}: {nearest(value, choices)}."
         wanted = reason.removeprefix("Expected ").partition(", got ")[0]

@@ -30,6 +30,11 @@ from ganvas.schema import Schema
 FAVOURED: tuple[Kind, ...] = ("vgg19", "alex")  # for the perceptual loss, where the user says nothing
 
 
+def favoured() -> Kind | None:
+    """The first of them whose weights are at hand."""
+    return next((kind for kind in FAVOURED if weights.at_hand(Perceptual.file(kind))), None)
+
+
 @dataclass(frozen=True)
 class Config:
     net: Literal["local", "global"] = "local"
@@ -88,9 +93,7 @@ class Config:
 
         Raises UsageError where it is open and nothing is at hand, MissingWeights and Damaged for the net that is named.
         """
-        kind = self.perceptual or (recorded or {}).get("perceptual")
-        if kind is None:
-            kind = next((one for one in FAVOURED if weights.at_hand(Perceptual.file(one))), None)
+        kind = self.perceptual or (recorded or {}).get("perceptual") or favoured()
         if kind is None:
             raise UsageError(
                 "The perceptual loss of pix2pixhd needs a published net, and none is at hand: run `ganvas fetch vgg19` "
@@ -141,7 +144,7 @@ class Pix2PixHD(Translating):
 
     def __init__(self, config: Config, schema: Schema) -> None:
         super().__init__()
-        self.config = config = config if config.perceptual else config.resolved(None)
+        self.config = config
         self.labelled = "labels" in schema and "image" in schema
         if not self.labelled and not ("A" in schema and "B" in schema):
             raise UsageError("pix2pixhd learns from label maps with photographs, or from pairs; this data has neither.")
@@ -175,8 +178,13 @@ class Pix2PixHD(Translating):
         if encodes:
             self.E = Encoder(outputs, config.style_channels, config.encoder_width, config.encoder_downs, config.norm)
             self.styles = Styles(self.classes, config.style_channels)
-        kind = config.perceptual
-        self.perceptual = None if kind is None or kind == "none" else Perceptual(kind)
+        kind = config.perceptual or favoured() or FAVOURED[0]  # a run has decided; what only translates never looks
+        self.perceptual = None if kind == "none" else Perceptual(kind)
+        if self.perceptual is not None and (side := min(sides) >> halved) < self.perceptual.least:
+            raise UsageError(
+                f"The perceptual loss by {kind} needs pictures of {self.perceptual.least} pixels a side, and is shown "
+                f"{side}{' while G1 learns at half size' if halved else ''}: use larger ones, or another perceptual."
+            )
         self.register_buffer("coarsely", torch.zeros((), dtype=torch.bool))  # G1 is all that has learnt yet
         self.cast()
 
@@ -190,18 +198,17 @@ class Pix2PixHD(Translating):
             self.coarse_critic = Player((self.D,), recipe, coarse)
         fine = during(self.coarse_ends, 1, decay)
         fixes = self.fixed_ends > self.coarse_ends
-        stays = fixes and config.joint == "as-published"
+        self.stays = fixes and config.joint == "as-published"
         if fixes and isinstance(self.G, LocalEnhancer):
-            rate = stopped(self.fixed_ends, fine) if stays else fine
+            rate = stopped(self.fixed_ends, fine) if self.stays else fine
             self.enhancer = Player((self.G.model1_1, self.G.model1_2, *E), recipe, rate)
-        if stays:
-            self.fixed_ends = 1.0
-        else:
+        if not self.stays:
             self.generator = Player((self.G, *E), recipe, fine)
         self.critic = Player((self.D,), recipe, fine)
 
     def round(self, **batch: Tensor) -> Iterator[Turn]:  # labels [B, H, W], instances, image [B, 3, H, W]; or A, B
-        config, coarse, fixed = self.config, self.before(self.coarse_ends), self.before(self.fixed_ends)
+        config, coarse = self.config, self.before(self.coarse_ends)
+        fixed = self.stays or self.before(self.fixed_ends)
         if self.training:
             self.coarsely.fill_(coarse)
         x, y, regions = self.read(batch, half=coarse)

@@ -29,13 +29,9 @@ class Perceptual:
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
         taps = KINDS[STACKS[kind]].taps
+        self.least = KINDS[STACKS[kind]].least  # pixels of the shorter side, below which a map would be empty
         self.weights = VGG19 if kind == "vgg19" else (1 / len(taps),) * len(taps)
         self._net: FeatureStack | None = None
-
-    @staticmethod
-    def least(kind: Kind) -> int:
-        """Pixels of the shorter side, below which a map would be empty."""
-        return KINDS[STACKS[kind]].least
 
     @staticmethod
     def file(kind: Kind) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cases import CHANGED, F64, PLAIN, ROWS, SYSTEMS, Case, every_system
 from ganvas.errors import UsageError
@@ -131,6 +131,45 @@ def test_the_bound_of_a_row_is_its_own_and_the_sum_of_its_parts(case: Case) -> N
         torch.testing.assert_close(some[name], values[3:5], rtol=1e-9, atol=0)
     assert (parts["kl"] >= 0).all()
     assert not torch.equal(game.elbo(x, seed=7, label=label)["reconstruction"], parts["reconstruction"])
+
+
+@able("translate")
+def test_a_translation_depends_on_its_own_row_and_on_its_seed_and_number_alone(case: Case) -> None:
+    """With the styles that a survey finds, and with the dropout that was published."""
+    game: Any = awake(case)
+    batch = case.batch(0, F64)
+    if hasattr(game, "survey"):
+        game.survey(iter([batch]), ROWS)
+    for direction in game.directions:
+        fields = {"x": batch["labels" if "labels" in batch else direction[0]]}
+        fields |= {"instances": batch["instances"]} if "instances" in batch else {}
+        shape = case.schema["image" if "labels" in batch else direction[-1]]
+        for as_published in (False, True):
+            how = {"direction": direction, "as_published": as_published}
+            y = game.translate(**fields, **how, seed=3)
+            assert y.shape == (ROWS, *shape)
+            assert y.dtype == F64
+            assert y.abs().max() <= 1
+            assert not y.requires_grad
+            assert differ(y)
+            some = {name: values[3:5] for name, values in fields.items()}
+            torch.testing.assert_close(game.translate(**some, **how, seed=3, first=3), y[3:5], rtol=0, atol=1e-10)
+            torch.manual_seed(123)
+            torch.testing.assert_close(game.translate(**fields, **how, seed=3), y, rtol=0, atol=0)
+            drawn = getattr(game, "E", None) is not None or (
+                as_published and any(isinstance(module, nn.Dropout) for module in game.modules())
+            )
+            assert differ(torch.cat([y[:1], game.translate(**fields, **how, seed=4)[:1]])) == drawn
+
+
+@able("translate")
+def test_what_no_translator_takes_is_refused(case: Case) -> None:
+    game: Any = awake(case)
+    x = case.batch(0, F64)["labels" if "labels" in case.schema else "A"]
+    with pytest.raises(UsageError, match="There is no direction 'sideways' here"):
+        game.translate(x, direction="sideways")
+    with pytest.raises(UsageError, match=r"33x32 do not fit .*multiples of"):
+        game.translate(torch.cat([x, x[..., :1]], -1))
 
 
 @able("decode")

@@ -140,6 +140,6 @@ class Pix2Pix(Translating):
         seed: int = 0,
         first: int = 0,
     ) -> Tensor:
-        """G(x), in the direction that it was trained for."""
-        self.check(x, direction, instances=instances, style=style)
+        """G(x), in the direction that it was trained for. Of label maps with instances G sees the labels alone."""
+        self.check(x, direction, instances=None if self.classes else instances, style=style)
         return through(self.G, self.condition(x), as_published=as_published, seed=seed, first=first)

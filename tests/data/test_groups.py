@@ -85,6 +85,16 @@ def test_label_maps_lie_beside_their_photographs(name: str, instances: bool, tmp
                                files[name.format("test", "img") + "/b.png"] / 127.5 - 1, atol=1e-6)  # fmt: skip
 
 
+def test_there_are_as_many_classes_as_any_map_of_any_split_has(tmp_path: Path) -> None:
+    files = {**maps("train_label", "test_label", ids=3), **pictures("train_img", "test_img")}
+    for name, top in (("train_label/b.png", 6), ("train_label/c.png", 4), ("test_label/c.png", 8)):
+        files[name] = np.full((6, 8), top, np.uint8)
+    data = open_data(str(write(tmp_path, files)))
+    assert data.schema.classes == data.part("test").schema.classes == tuple("012345678")
+    with pytest.raises(DataError, match=r"test_label/c.png has the label id 8, beyond classes=8"):
+        open_data(f"{tmp_path}?classes=8")
+
+
 def test_instance_maps_that_not_every_split_has_are_left_out_and_that_is_said(tmp_path: Path) -> None:
     files = {**maps("train_label", "train_inst", "test_label"), **pictures("train_img", "test_img")}
     data = open_data(str(write(tmp_path, files)))

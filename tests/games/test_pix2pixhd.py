@@ -123,6 +123,18 @@ def test_shares_equal_the_whole_batch_in_every_stage() -> None:
     assert toys.differing(one, two, 1e-9) == []
 
 
+@pytest.mark.parametrize("broken", [3, 5, 6, 8])
+def test_a_broken_run_goes_on_to_the_same_bits_in_every_stage(broken: int) -> None:
+    whole, half = (Engine(built(coarse=0.5, fixed=0.4), seed=3, total_steps=10) for _ in range(2))
+    for step in range(9):
+        if step == broken:
+            half.load_state_dict(copy.deepcopy(whole.state_dict()))
+        if step >= broken:
+            half.step(batch(step=step))
+        whole.step(batch(step=step))
+    assert toys.differing(toys.everything(whole), toys.everything(half)) == []
+
+
 # ---- losses ----------------------------------------------------------------------------------------------------------
 def test_matching_weighs_layers_and_scales_as_published() -> None:
     """1 / scales of each scale, 4 / (layers + 1) of each of its layers, of which there are layers + 1; scores aside."""

@@ -48,9 +48,9 @@ HD_STEPS = 2_800
 TRAININGS = {
     "pix2pixhd": Training("pix2pixhd", f"camvid{WINDOWS}", HD_STEPS),
     "l1": Training("pix2pix", f"camvid{WINDOWS}", HD_STEPS, ("--adversarial", "0")),
-    "pix2pix": Training("pix2pix", f"camvid{WINDOWS}", 3_000),
+    "pix2pix": Training("pix2pix", f"camvid{WINDOWS}", 1_500),
     "apple2orange": Training("cyclegan", "apple2orange?flip=true", 5_000),
-    "bedroom2kitchen": Training("cyclegan", "bedroom2kitchen?size=64&flip=true", 3_000),
+    "bedroom2kitchen": Training("cyclegan", "bedroom2kitchen?size=64&flip=true", 1_800),
 }
 CAMVID = {"pix2pixhd": "pix2pixHD", "pix2pix": "pix2pix", "l1": "L1 alone"}
 UNPAIRED = {"apple2orange": ("apples", "oranges"), "bedroom2kitchen": ("bedrooms", "kitchens")}

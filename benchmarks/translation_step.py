@@ -18,6 +18,7 @@ Goals: ours no slower (aim 1.1x), and no more memory than the original.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import resource
 import statistics
@@ -210,9 +211,8 @@ def peak(system: str, width: int, which: str, threads: int) -> float:
 def child(system: str, width: int, which: str) -> None:
     if which == "ours":
         hold_memory()  # as training does
-    rivals = build(system, width)
-    run = getattr(rivals, which)
-    setattr(rivals, "original" if which == "ours" else "ours", None)
+    run = getattr(build(system, width), which)  # the other is garbage
+    gc.collect()
     for _ in range(3):
         run()
     print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3))

@@ -12,6 +12,7 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     from trained import Trained
+    from translators import Translators
 
 # One thread: the nets of tests are too small for two, and two workers of the suite must not fight over the cores.
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
@@ -37,6 +38,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     from trained import Trained
 
     return Trained(tmp_path_factory.getbasetemp() / "trained")
+
+
+@pytest.fixture(scope="session")
+def translators(tmp_path_factory: pytest.TempPathFactory) -> Translators:
+    """Tiny runs that translate, and their data, shared likewise: see `translators.py`."""
+    from translators import Translators
+
+    return Translators(tmp_path_factory.getbasetemp() / "translators")
 
 
 @pytest.fixture(autouse=True)

@@ -22,11 +22,6 @@ from ganvas.run import Run
 from translators import Translators, save, scene
 
 
-@pytest.fixture(scope="module")
-def translators(tmp_path_factory: pytest.TempPathFactory) -> Translators:
-    return Translators(tmp_path_factory.getbasetemp() / "translators")
-
-
 @pytest.fixture
 def label(tmp_path: Path) -> Path:
     return save(tmp_path / "label.png", scene()[0])

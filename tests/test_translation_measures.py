@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ganvas import ways
 from ganvas.data import Dataset, open_data
-from ganvas.errors import UsageError
+from ganvas.errors import DataError, UsageError
 from ganvas.figures import Tools
 from ganvas.metrics import metric, subset
 from ganvas.streams import Purpose, permutation
@@ -106,6 +106,19 @@ def test_without_a_way_back_there_is_no_cycle(orchard: str, capsys: pytest.Captu
     assert "cycle left out: There is no way back from B." in capsys.readouterr().err
     with pytest.raises(UsageError, match="no way back"):
         measured(game, open_data(orchard), "cycle")
+
+
+def test_a_target_too_small_to_halve_leaves_the_cycle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = open_data(unpaired(tmp_path, trainA=5, trainB=3))
+    assert {name: figure.n for name, figure in measured(Dimmer(), data, FD, "cycle").items()} == {
+        "cycle": 5, "fd-digits-BtoA": 2, "cycle-BtoA": 2
+    }  # fmt: skip
+    assert "fd-digits left out: unpaired:" in (said := capsys.readouterr().err)
+    assert "has 3 pictures of B, too few to halve" in said
+    assert list(measured(Dimmer(), data, FD)) == ["fd-digits-BtoA"]
+    assert "AtoB left out: unpaired:" in capsys.readouterr().err
+    with pytest.raises(DataError, match="too few to halve"):
+        measured(Dimmer(), open_data(unpaired(tmp_path / "few", trainA=3, trainB=3)), FD)
 
 
 # ---- with partners ---------------------------------------------------------------------------------------------------

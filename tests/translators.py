@@ -40,6 +40,10 @@ class Translators:
                   steps=2, checkpoint_every=2, batch_size=2, device="cpu", quiet=True, **settings)  # fmt: skip
         return folder
 
+    def data(self, kinds: tuple[str, ...]) -> str:
+        """A data spec for a system that prefers such kinds, the first of them."""
+        return f"{kinds[0]}:{self.scenes(instances=True) if kinds[0] == 'labels' else self.sets()}"
+
     def sets(self) -> Path:
         """trainA, trainB: three pictures of 32x32 each."""
         folder = self.base / "sets"

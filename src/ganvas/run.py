@@ -350,7 +350,8 @@ class Run:
         ]
         if imported:  # it has no data, and is trained on from in another folder
             data = "SPEC"
-            train = [f"ganvas train {c.system} --data {data} --preset {c.preset}", *leaves, f"--init {run}"]
+            like = f"'SPEC?classes={len(c.classes)}'" if "labels" in c.schema else data  # so that the nets are alike
+            train = [f"ganvas train {c.system} --data {like} --preset {c.preset}", *leaves, f"--init {run}"]
         verbs = {
             "sample": f"ganvas sample {run} -n 64 --out samples.png",
             "reconstruct": f"ganvas reconstruct {run} {data} --out reconstructions.png",

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ganvas.console import note
 from ganvas.data import Dataset, parse
-from ganvas.errors import UsageError
+from ganvas.errors import DataError, UsageError
 from ganvas.figures import (
     BACK,
     BATCH,
@@ -60,13 +61,23 @@ def translation_figures(
     (seed, i). Metrics that cannot be had are told and left out, as `Tools` says.
     """
     figures: Figures = {}
+    failures: dict[str, DataError] = {}
+    names = tools.names
     for number, way in enumerate(ways(game, dataset.schema)):
-        mine = tools if number == 0 else Tools(tools.names)  # sums of their own
-        if dataset.kind == "unpaired":
-            found = _towards_domain(game, dataset, mine, way, n, seed)
-        else:
-            found = _beside_partners(game, dataset, mine, way, n, seed, segmenter)
+        mine = tools if number == 0 else Tools(names)  # sums of their own
+        try:
+            if dataset.kind == "unpaired":
+                found = _towards_domain(game, dataset, mine, way, n, seed)
+            else:
+                found = _beside_partners(game, dataset, mine, way, n, seed, segmenter)
+        except DataError as error:
+            failures[way.direction] = error
+            continue
         figures |= {name if number == 0 else name + BACK: figure for name, figure in found.items()}
+    for direction, failure in failures.items():
+        if not figures:
+            raise failure
+        note(f"{direction} left out: {failure}")
     return figures
 
 
@@ -138,6 +149,11 @@ def _towards_domain(game: Game, dataset: Dataset, tools: Tools, way: Way, n: int
     one, two = dataset.domain(way.source), training.domain(way.target)
     order, half = permutation(len(two), seed, 0, Purpose.METRIC), len(two) // 2
     count = min(n, len(one), half)  # the second half is no smaller than the first
+    if half < 2:
+        names = [tool.name for tool in tools.of(SetMetric)]  # type: ignore[type-abstract]  # asked of, never called
+        why = f"{dataset.spec} has {len(two)} pictures of {way.target}, too few to halve: --data with four at least."
+        tools.fail(names, DataError(why))
+        count = min(n, len(one))
     rows = drawn(count, len(one), seed=seed)
     a, b = way.source, way.target
 

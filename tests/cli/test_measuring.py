@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from said import Command, Refusal
 
+import paintings
 from ganvas.evaluation import evaluate
 from trained import Trained
 
@@ -144,3 +145,25 @@ def test_a_folder_named_as_a_set_is_pointed_out(ganvas_cli: Command, here: Path)
     assert said.json["layout"] == "embedded photographs"
     said = ganvas_cli("data", "photos/", "--json")
     assert (said.err, said.json["rows"]) == ("", 1)
+
+
+# ---- translations ----------------------------------------------------------------------------------------------------
+def test_translations_are_told_by_their_directions_and_by_a_segmenter(
+    ganvas_cli: Command, refused: Refusal, here: Path
+) -> None:
+    sets = paintings.unpaired(here / "sets", trainA=5, trainB=4)
+    maps = paintings.labels(here / "maps")
+    how = ["--preset", "tiny", "--steps", "1", "--batch-size", "1", "--device", "cpu"]
+    ganvas_cli("train", "cyclegan", "--data", sets, "--out", "there", *how)
+    found = ganvas_cli("evaluate", "there", "--metrics", "fd-digits", "--json").json["metrics"]
+    assert [(name, set(figure["parts"])) for name, figure in found.items()] == [
+        ("fd-digits", {"source", "floor"}), ("fd-digits-BtoA", {"source", "floor"})
+    ]  # fmt: skip
+    table = " ".join(ganvas_cli("evaluate", "there", "--metrics", "fd-digits").out.split())
+    assert f"fd-digits-BtoA {found['fd-digits-BtoA']['value']:.5g} 2 warning: 2 images do not span" in table
+    assert f" floor {found['fd-digits-BtoA']['parts']['floor']:.5g}" in table
+    ganvas_cli("train", "pix2pix", "--data", maps, "--out", "painter", *how)
+    (here / "broken.onnx").write_bytes(b"no model")
+    words = ["evaluate", "painter", "--metrics", "miou", "--segmenter", "broken.onnx"]
+    assert "broken.onnx is no ONNX model" in refused(*words, code=4)
+    assert "miou needs a net" in refused("evaluate", "painter", "--metrics", "miou")

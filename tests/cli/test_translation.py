@@ -20,11 +20,6 @@ from ganvas.ops.sheet import to_uint8
 from translators import Translators, noise, save, scene
 
 
-@pytest.fixture(scope="module")
-def translators(tmp_path_factory: pytest.TempPathFactory) -> Translators:
-    return Translators(tmp_path_factory.getbasetemp() / "translators")
-
-
 def pixels(path: str | Path) -> NDArray[Any]:
     with Image.open(path) as picture:
         return np.array(picture)

@@ -5,19 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import layouts
 import pytest
 import torch
-from layouts import Shapes, coarse, counted, encoder, filled, local, save, scales
 from torch import Tensor, nn
 
 import ganvas
+import layouts
 import originals
 from ganvas.errors import DataError, UsageError
 from ganvas.exchange import export_published, import_run
 from ganvas.nets.wang import Encoder, GlobalGenerator, LocalEnhancer, MultiscaleCritic
 from ganvas.run import Run
 from ganvas.settings import missing_parts
+from layouts import Shapes, coarse, counted, encoder, filled, local, save, scales
 
 TINY = {"width": 4, "downs": 2, "blocks": 2, "critic_width": 4, "scales": 1}  # of what no file is given for
 
@@ -70,6 +70,7 @@ def test_a_label_map_becomes_the_originals_picture(net: str, style: int, tmp_pat
     run = import_run("pix2pixhd", files, out=tmp_path / "run", labels=5)
     game, c = ganvas.load(run.folder), run.config
     assert missing_parts(c) == []
+    assert run.commands()[0].startswith("ganvas train pix2pixhd --data 'SPEC?classes=5' --preset paper --")
     assert (len(c.classes), "instances" in c.schema, c.leaves["encoder"]) == (5, True, style > 0)
 
     labels, instances = blocky(numbers(5, 1, 4, 4)).to(torch.uint8), blocky(numbers(9, 1, 4, 4)).int()

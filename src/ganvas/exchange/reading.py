@@ -67,9 +67,9 @@ class Published:
             raise self.refusal(f"{key} has {len(found)} dimensions, not the 4 of a convolution")
         return found
 
-    def expect(self, *looks: str) -> str:
-        """The look, which must be one of these. Raises DataError."""
-        if self.look not in looks:
+    def expect(self, *looks: str, alike: str = "") -> str:
+        """The look, which must be one of these, or ``alike``, of another net with the same keys. Raises DataError."""
+        if self.look not in (*looks, alike):
             raise self.refusal(f"it holds {self.look}: its keys are {listed(self.tensors)}", *looks)
         return self.look
 

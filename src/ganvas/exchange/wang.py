@@ -76,7 +76,7 @@ class ForPix2PixHD(Layout):
     # ---- what shapes tell --------------------------------------------------------------------------------------------
     def generator(self, file: Published, found: Findings) -> int:
         """What G's shapes tell; its channels in."""
-        local = file.expect(GLOBAL, LOCAL, ALIKE) == LOCAL
+        local = file.expect(GLOBAL, LOCAL, alike=ALIKE) == LOCAL
         if "model2_1.1.weight" in file.tensors:
             raise file.refusal("it has two local enhancers, and ganvas has one at most")
         blocks = [

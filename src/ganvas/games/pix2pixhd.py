@@ -231,12 +231,12 @@ class Pix2PixHD(Translating):
         if self.perceptual is not None:
             terms["perceptual"] = (config.perceptual_weight, self.perceptual(fake, y))
         yield (
-            minimise(player, **terms),
             minimise(
                 critic,
                 real=(0.5, torch.stack([lsgan(score, 1) for score in scores_y]).sum()),
                 fake=(0.5, torch.stack([lsgan(score, 0) for score in scores_fake]).sum()),
             ),
+            minimise(player, **terms),  # the last, so that its graph is freed while its gradients, the largest, arise
         )
 
     def before(self, part: float) -> bool:

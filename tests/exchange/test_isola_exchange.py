@@ -1,4 +1,4 @@
-"""CycleGAN's and pix2pix's published checkpoints, in and out: held to layer tables and to the nets of originals.py."""
+"""CycleGAN's and pix2pix's published checkpoints, in and out: held to layer tables and to eager ports of their nets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import ganvas
 import layouts
-import originals
+import translation_originals as originals
 from ganvas import games
 from ganvas.errors import DataError, UsageError
 from ganvas.exchange import export_published, import_run
@@ -240,3 +240,20 @@ def test_parts_that_contradict_each_other_are_named(tmp_path: Path) -> None:
         with pytest.raises((DataError, UsageError), match=sentence):
             import_run(system, parts, out=tmp_path / "run", **how)
         assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("shapes", "sentence"),
+    [
+        (resnet(3, 3, 4, 2), "knows 6 and 9 blocks: add this one with n_blocks=2."),
+        (resnet(3, 3, 4, 6), None),
+        (unet(3, 3, 4, 5), "knows 7 and 8 levels: add this one as UnetGenerator(5, ...)."),
+        (unet(3, 3, 4, 7), None),
+    ],
+)
+def test_nets_that_the_authors_flags_do_not_name_are_told(shapes: Shapes, sentence: str | None, tmp_path: Path) -> None:
+    run = import_run("pix2pix", {"G": save(tmp_path / "G", shapes)}, out=tmp_path / "run", critic_width=4)
+    export_published(run, tmp_path / "out")
+    text = (tmp_path / "out" / "README.txt").read_text()
+    assert ("define_G" in text) == (sentence is not None)
+    assert sentence is None or sentence in text

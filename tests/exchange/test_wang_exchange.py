@@ -1,4 +1,4 @@
-"""pix2pixHD's published checkpoints, in and out: held to the layer tables and to the nets of originals.py."""
+"""pix2pixHD's published checkpoints, in and out: held to the layer tables and to eager ports of its nets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import ganvas
 import layouts
-import originals
+import translation_originals as originals
 from ganvas.errors import DataError, UsageError
 from ganvas.exchange import export_published, import_run
 from ganvas.nets.wang import Encoder, GlobalGenerator, LocalEnhancer, MultiscaleCritic

@@ -91,8 +91,11 @@ class Isola(Layout):
         sizes = f"--ngf {c.width} --ndf {c.critic_width} --netD n_layers --n_layers_D {c.critic_layers}"
         return f"--netG {kind} --norm {c.norm}{drops} --input_nc {inputs} --output_nc {outputs} {sizes}"
 
-    def known(self, net: object) -> list[str]:
+    def known(self, game: CycleGAN | Pix2Pix) -> list[str]:
         """What is to be said of nets that the authors' flags do not name."""
+        net, blocks = game.G_A if isinstance(game, CycleGAN) else game.G, game.config.blocks
+        if isinstance(net, ResnetGenerator) and blocks not in (6, 9):
+            return [f"define_G in models/networks.py knows 6 and 9 blocks: add this one with n_blocks={blocks}."]
         if isinstance(net, UNetGenerator) and net.multiple not in (128, 256):
             levels = net.multiple.bit_length() - 1
             return [
@@ -135,7 +138,7 @@ class ForCycleGAN(Isola):
             f"  python test.py --dataroot DATA --name NAME --model cycle_gan {self.flags(game, a, b)}",
             "One of them, its file there as latest_net_G.pth:",
             f"  python test.py --dataroot DATA/testA --name NAME --model test {self.flags(game, a, b)}",
-            *self.known(game.G_A),
+            *self.known(game),
         ]
 
 
@@ -186,7 +189,7 @@ class ForPix2Pix(Isola):
             f"  python test.py --dataroot DATA --name NAME --model pix2pix --direction {game.config.direction} {flags}",
             *note,
             *onehot,
-            *self.known(game.G),
+            *self.known(game),
         ]
 
 

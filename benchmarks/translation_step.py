@@ -2,8 +2,8 @@
 
     GANVAS_WEIGHTS=... python benchmarks/translation_step.py [--systems cyclegan pix2pixhd] [--rounds 10] [--width 64]
 
-``ours`` is the engine's round; ``original`` is `originals.py`: contiguous, a pass of its own for a picture, PyTorch's
-plain Adam. cyclegan: 128x128, ResNet-9, batch 1. pix2pixhd: 512x256, 35 classes with instances, the local enhancer in
+``ours`` is the engine's round; ``original`` is `translation_originals.py`: contiguous, a pass of its own for a picture,
+PyTorch's plain Adam. cyclegan: 128x128, ResNet-9, batch 1. pix2pixhd: 512x256, 35 classes with instances, the local enhancer in
 its last stage, critics at two scales, the perceptual loss by AlexNet (whose weights must be at hand). Widths are the
 published ones unless --width says otherwise.
 
@@ -36,7 +36,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-import originals
+import translation_originals as originals
 from ganvas import games
 from ganvas.engine import Engine
 from ganvas.game import Game

@@ -259,13 +259,13 @@ def test_a_metric_that_sees_as_the_loss_did_is_no_judge(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setenv("GANVAS_WEIGHTS", str(shared / "weights"))
-    run = untrained(tmp_path / "run", "pix2pixhd", data["labels"], perceptual="alex")
+    run = untrained(tmp_path / "run", "pix2pixhd", data["labels"], perceptual="alex", net="global")
     figures = evaluate(run, metrics=["mse", "lpips-alex", "lpips-squeeze", "fd-alex"], device="cpu")
     marked = {name: figure.recipe.get("not_a_judge") for name, figure in figures.items()}
     why = "the run's perceptual loss looks through alex, as this metric does"
     assert marked == {"mse": None, "lpips-alex": why, "lpips-squeeze": None, "fd-alex": why}
     assert f"warning: lpips-alex, fd-alex: not a judge: {why}\n" in capsys.readouterr().err
-    how = {"data": data["labels"], "preset": "tiny", "device": "cpu", "perceptual": "alex"}
+    how = {"data": data["labels"], "preset": "tiny", "device": "cpu", "perceptual": "alex", "net": "global"}
     with pytest.raises(UsageError, match="--keep-best lpips-alex: not a judge"):
         plan("pix2pixhd", keep_best="lpips-alex", out=tmp_path / "a", **how)
     assert plan("pix2pixhd", keep_best="lpips-squeeze", out=tmp_path / "a", **how).config.keep_best == "lpips-squeeze"

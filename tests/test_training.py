@@ -10,8 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ganvas import games
 from ganvas.engine import Engine
@@ -20,7 +22,11 @@ from ganvas.run import Run
 from ganvas.training import train
 
 SMALL = {"preset": "tiny", "batch_size": 16, "device": "cpu", "quiet": True}
-CASES = [*((name, "digits?size=32") for name in games.names()), ("gan", "mixture:ring8")]
+PAIRS = "pairs"  # what `pictured` puts in its place
+CASES = [
+    *((name, PAIRS if system.game.kinds else "digits?size=32") for name, system in games.systems().items()),
+    ("gan", "mixture:ring8"),
+]
 KILLED = """
 import os, signal, sys
 import torch
@@ -61,8 +67,22 @@ def python(code: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **env})
 
 
+def pictured(data: str, folder: Path) -> str:
+    """The data spec; for pairs, that of a folder of them."""
+    if data != PAIRS:
+        return data
+    generator = np.random.default_rng(0)
+    for side in ("A", "B"):
+        (folder / side).mkdir(parents=True)
+        for i in range(6):
+            pixels = generator.integers(0, 256, (36, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / side / f"{i}.png")
+    return f"{folder}?crop=32&flip=true"
+
+
 @pytest.mark.parametrize(("system", "data"), CASES)
 def test_60_steps_equal_35_and_a_kill_and_25(system: str, data: str, tmp_path: Path) -> None:
+    data = pictured(data, tmp_path / "pictures")
     straight = train(system, data=data, out=tmp_path / "a", steps=60, checkpoint_every=35, tick_every=10, **SMALL)
     out = str(tmp_path / "b")
     code = KILLED.format(threads=torch.get_num_threads(), system=system, data=data, out=out, small=SMALL)

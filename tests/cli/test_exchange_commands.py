@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from said import Command, Refusal
 
-import originals
+import translation_originals as originals
 from layouts import coarse, filled, patches, resnet, save, unet
 
 NARROW = ("--width", "4", "--critic-width", "4")  # of what no file is given for

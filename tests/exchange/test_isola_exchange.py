@@ -1,4 +1,4 @@
-"""CycleGAN's and pix2pix's published checkpoints, in and out: held to layer tables and to eager ports of their nets."""
+"""CycleGAN's and pix2pix's published checkpoints, in and out: held to layer tables and to independent ports."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def test_who_moves_when(leaves: dict[str, Any], stages: list[tuple[str, set[str]
     for step, (player, moving) in enumerate(stages):
         before = parts(game)
         critic = "coarse_critic" if player == "coarse" else "critic"
-        assert engine.step(batch(step=step)) == [(player, critic)]
+        assert engine.step(batch(step=step)) == [(critic, player)]
         assert {name for name, weights in parts(game).items() if not torch.equal(weights, before[name])} == moving
         assert bool(game.coarsely) == (player == "coarse")
     engine.evaluate(batch(), index=0)  # also where the clock has run out

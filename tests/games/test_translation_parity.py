@@ -1,4 +1,4 @@
-"""pix2pix, CycleGAN and pix2pixHD against ports of the published code (`benchmarks/originals.py`), which share no line
+"""pix2pix, CycleGAN and pix2pixHD against ports of the published code (translation_originals.py), which share no line
 with the code under test: the same weights give the same picture, under the same names, and a round is the published
 step."""
 
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import originals
+import translation_originals as originals
 from ganvas import games
 from ganvas.engine import Engine
 from ganvas.game import Game

@@ -36,7 +36,7 @@ def evaluate(
     data: Annotated[str | None, arg(metavar="SPEC"), default("the run's own")] = None,
     metrics: Annotated[Names, default("those that the run's verbs have")] = None,
     count: Annotated[Count[int | None], default("all, at most 10,000; 2,500 points")] = None,
-    segmenter: Annotated[str | None, arg(metavar="FILE.onnx")] = None,
+    segmenter: Annotated[str | None, arg(metavar="FILE.onnx"), default("no miou")] = None,
     seed: Seed = 0,
     device: Device = "auto",
 ) -> Answer:

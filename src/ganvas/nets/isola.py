@@ -41,6 +41,39 @@ class _Normalised(torch.autograd.Function):
         return rows[0] if len(rows) == 1 else torch.cat(rows), None
 
 
+class _Mirrored(torch.autograd.Function):
+    """Padding by reflection. PyTorch's keeps its input for the backward pass, which needs its shape alone."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, n: int) -> Tensor:
+        ctx.n, ctx.shape = n, x.shape
+        return torch.ops.aten.reflection_pad2d(x, [n] * 4)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (g,) = gradients
+        last = g.is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if last else torch.contiguous_format
+        like = torch.empty(ctx.shape, dtype=g.dtype, device=g.device, memory_format=layout)
+        return torch.ops.aten.reflection_pad2d_backward(g, like, [ctx.n] * 4), None
+
+
+class Mirror(nn.Module):
+    """Pads images by their reflection, n pixels on each side.
+
+    Put before a ReLU in place rather than after it, it leaves no map to be kept but that which the next convolution
+    keeps anyway: a third of a residual block's memory.
+    """
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.n = n
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = _Mirrored.apply(x, self.n)  # type: ignore[no-untyped-call]
+        return y
+
+
 def by_image(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, *, eps: float = 1e-5) -> Tensor:
     """Each channel of each image normalised by its own mean and variance, in the layout of ``x`` [B, C, H, W].
 
@@ -104,11 +137,11 @@ class ResnetBlock(nn.Module):
 
     def __init__(self, channels: int, norm: Norm, dropout: bool) -> None:
         super().__init__()
-        bias = norm == "instance"
+        bias, relu = norm == "instance", nn.ReLU(inplace=True)
+        between = [relu, nn.Dropout(0.5), Mirror(1)] if dropout else [Mirror(1), relu]
         self.conv_block = nn.Sequential(
-            nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3, bias=bias), normalised(norm, channels),
-            nn.ReLU(inplace=True), *([nn.Dropout(0.5)] if dropout else []),
-            nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3, bias=bias), normalised(norm, channels),
+            Mirror(1), nn.Conv2d(channels, channels, 3, bias=bias), normalised(norm, channels), *between,
+            nn.Conv2d(channels, channels, 3, bias=bias), normalised(norm, channels),
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
@@ -132,15 +165,15 @@ class ResnetGenerator(nn.Module):
     ) -> None:
         super().__init__()
         bias = norm == "instance"
-        layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(inputs, width, 7, bias=bias)]
+        layers: list[nn.Module] = [Mirror(3), nn.Conv2d(inputs, width, 7, bias=bias)]
         layers += [normalised(norm, width), nn.ReLU(inplace=True)]
         for c in (width, 2 * width):
             layers += [nn.Conv2d(c, 2 * c, 3, 2, 1, bias=bias), normalised(norm, 2 * c), nn.ReLU(inplace=True)]
         layers += [ResnetBlock(4 * width, norm, dropout) for _ in range(blocks)]
         for c in (4 * width, 2 * width):
             layers += [nn.ConvTranspose2d(c, c // 2, 3, 2, 1, output_padding=1, bias=bias), normalised(norm, c // 2)]
-            layers += [nn.ReLU(inplace=True)]
-        layers += [nn.ReflectionPad2d(3), ThinConv2d(width, outputs, 7), nn.Tanh()]
+            layers += [nn.ReLU(inplace=True)] if c == 4 * width else [Mirror(3), nn.ReLU(inplace=True)]
+        layers += [ThinConv2d(width, outputs, 7), nn.Tanh()]
         self.model = nn.Sequential(*layers)
         initialise(self)
 

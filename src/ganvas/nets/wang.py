@@ -11,7 +11,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganvas.nets.isola import Norm, ThinConv2d, normalised
+from ganvas.nets.isola import Mirror, Norm, ThinConv2d, normalised
 
 WIDEST = 512  # channels of a critic's layer, at most
 
@@ -55,7 +55,7 @@ def _normed(inputs: int, outputs: int, kernel: int, stride: int, padding: int, n
 
 
 def _first(inputs: int, width: int, norm: Norm) -> list[nn.Module]:
-    return [nn.ReflectionPad2d(3), *_normed(inputs, width, 7, 1, 0, norm), nn.ReLU(inplace=True)]
+    return [Mirror(3), *_normed(inputs, width, 7, 1, 0, norm), nn.ReLU(inplace=True)]
 
 
 def _down(channels: int, norm: Norm) -> list[nn.Module]:
@@ -69,7 +69,7 @@ def _up(channels: int, norm: Norm) -> list[nn.Module]:
 
 
 def _last(width: int, outputs: int) -> list[nn.Module]:
-    return [nn.ReflectionPad2d(3), ThinConv2d(width, outputs, 7), nn.Tanh()]
+    return [Mirror(3), ThinConv2d(width, outputs, 7), nn.Tanh()]
 
 
 def head(width: int, outputs: int) -> nn.Sequential:
@@ -86,8 +86,8 @@ class ResnetBlock(nn.Module):
     def __init__(self, channels: int, norm: Norm) -> None:
         super().__init__()
         self.conv_block = nn.Sequential(
-            nn.ReflectionPad2d(1), *_normed(channels, channels, 3, 1, 0, norm), nn.ReLU(inplace=True),
-            nn.ReflectionPad2d(1), *_normed(channels, channels, 3, 1, 0, norm),
+            Mirror(1), *_normed(channels, channels, 3, 1, 0, norm),
+            Mirror(1), nn.ReLU(inplace=True), *_normed(channels, channels, 3, 1, 0, norm),
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:

@@ -3,9 +3,9 @@
     GANVAS_WEIGHTS=... python benchmarks/translation_step.py [--systems cyclegan pix2pixhd] [--rounds 10] [--width 64]
 
 ``ours`` is the engine's round; ``original`` is `translation_originals.py`: contiguous, a pass of its own for a picture,
-PyTorch's plain Adam. cyclegan: 128x128, ResNet-9, batch 1. pix2pixhd: 512x256, 35 classes with instances, the
-local enhancer in its last stage, critics at two scales, the perceptual loss by AlexNet (whose weights must be at hand). Widths
-are the published ones unless --width says otherwise.
+PyTorch's plain Adam. cyclegan: 128x128, ResNet-9, batch 1, pools full. pix2pixhd: 512x256, 35 classes with instances,
+the local enhancer in its last stage, critics at two scales, the perceptual loss by AlexNet (whose weights must be at
+hand). Widths are the published ones unless --width says otherwise.
 
 Both start from the same weights in one process and take turns, so that a busy machine hurts them alike; ratios are
 medians over pairs. It is proved first, in small and in float64, that they compute the same. Peak memory is that of
@@ -84,6 +84,10 @@ def cyclegan(width: int, size: tuple[int, int], dtype: torch.dtype, *, small: bo
     engine = matched(game, port, dtype)
     original = originals.CycleGAN(**port)
     A, B = pictures(2, *size, dtype)
+    if not small:  # the state of all but the first steps
+        for ours, theirs in ((game.pool_A, original.pool_B), (game.pool_B, original.pool_A)):
+            ours.held.fill_(ours.size)
+            theirs.images = pictures(theirs.size, *size, dtype)
     return Rivals(game, lambda: engine.step({"A": A, "B": B}), lambda: original.step(A, B), port)
 
 

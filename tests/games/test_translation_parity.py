@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 
 import translation_originals as originals
 from ganvas import games
@@ -304,6 +305,20 @@ def test_maps_are_the_originals() -> None:
     features = picture(2, 2, 3, 24, 40)
     for regions in (labels, instances):
         torch.testing.assert_close(maps.pooled(features, regions), originals.pooled(features, regions))
+
+
+def test_maps_and_pools_wait_for_no_value() -> None:
+    """On tensors that have none."""
+    with FakeTensorMode():
+        ids = torch.zeros(2, 24, 40, dtype=torch.uint8)
+        assert maps.one_hot(ids, 5).shape == (2, 5, 24, 40)
+        assert maps.edges(ids.int()).shape == (2, 1, 24, 40)
+        for regions in (ids, ids.int()):
+            assert maps.pooled(torch.zeros(2, 3, 24, 40), regions).shape == (2, 3, 24, 40)
+        pool = isola.ImagePool(3, (3, 8, 8)).train()
+        assert pool(torch.zeros(2, 3, 8, 8), torch.zeros(2, 2)).shape == (2, 3, 8, 8)
+        with pytest.raises((DataDependentOutputException, DynamicOutputShapeException)):  # as the original does
+            originals.pooled(torch.zeros(2, 3, 24, 40), ids)
 
 
 @pytest.mark.parametrize(("downs", "norm"), [(1, "instance"), (4, "instance"), (3, "batch")])

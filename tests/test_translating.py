@@ -57,25 +57,24 @@ class Rows:
 
 # ---- sizes -----------------------------------------------------------------------------------------------------------
 class Sized(Game):
-    """A game that takes multiples of a number, and reflects or not."""
+    """A game that takes multiples of a number, and twice that at least or not."""
 
-    def __init__(self, multiple: int, reflects: bool) -> None:
+    def __init__(self, multiple: int, twice: bool) -> None:
         super().__init__()
-        self.multiple = multiple
-        self.pad = torch.nn.ReflectionPad2d(1) if reflects else torch.nn.Identity()
+        self.multiple, self.least = multiple, multiple * 2 if twice else multiple
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 2, 4, 16]), st.booleans())
 def test_pictures_are_continued_by_their_mirror_image_as_far_as_a_net_needs(
-    height: int, width: int, multiple: int, reflects: bool
+    height: int, width: int, multiple: int, twice: bool
 ) -> None:
     x = torch.arange(2 * height * width).view(2, height, width)
-    y = fit(Sized(multiple, reflects), x)
-    least = multiple * 2 if reflects else multiple
+    y = fit(Sized(multiple, twice), x)
+    least = multiple * 2 if twice else multiple
     sides = [max(least, side + -side % multiple) for side in (height, width)]
     after = [(0, 0), *((0, wanted - side) for wanted, side in zip(sides, (height, width), strict=True))]
     assert np.array_equal(y, np.pad(x.numpy(), after, "reflect"))
-    assert torch.equal(fit(Sized(multiple, reflects), x[:, None]), y[:, None])
+    assert torch.equal(fit(Sized(multiple, twice), x[:, None]), y[:, None])
 
 
 SIZES = [(32, 32), (32, 32), (30, 33), (1, 1), (5, 70), (32, 32)]

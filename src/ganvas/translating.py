@@ -251,11 +251,9 @@ def _check_maps(names: list[str], batch: Mapping[str, Tensor], style: Tensor | N
 # ---- sizes -----------------------------------------------------------------------------------------------------------
 def fit(game: Any, x: Tensor) -> Tensor:
     """[..., H, W] continued to sides that the game's nets take, by its mirror image about the last row and column."""
-    # where a net reflects, its coarsest maps must have two pixels a side
-    least = game.multiple * (2 if any(isinstance(module, nn.ReflectionPad2d) for module in game.modules()) else 1)
     for axis in (-2, -1):
         side = x.shape[axis]
-        wanted = max(least, -(-side // game.multiple) * game.multiple)
+        wanted = max(game.least, -(-side // game.multiple) * game.multiple)
         if wanted != side:
             x = x.index_select(x.ndim + axis, _mirror(side, wanted).to(x.device))
     return x

@@ -72,6 +72,8 @@ class Translating(Game):
 
     multiple: int
     """What the sides of a picture must be multiples of."""
+    least: int
+    """Pixels that they must have."""
     directions: tuple[str, ...] = ("AtoB",)
     """Those that it was trained for."""
 
@@ -85,6 +87,15 @@ class Translating(Game):
         if instances is not None or style is not None:
             raise UsageError("This system knows neither instances nor styles.")
         check_sides(tuple(x.shape[-2:]), self.multiple)
+        self.check_size(x.shape[-2], x.shape[-1])
+
+    def check_size(self, height: int, width: int) -> None:
+        """Raises UsageError for pictures that are too small."""
+        if min(height, width) < self.least:
+            raise UsageError(
+                f"Pictures of {width}x{height} are too small for these nets: both sides need {self.least} pixels, or "
+                "fewer downs."
+            )
 
 
 def through(net: nn.Module, x: Tensor, *, as_published: bool, seed: int, first: int) -> Tensor:

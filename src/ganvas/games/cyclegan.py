@@ -96,7 +96,7 @@ class CycleGAN(Translating):
         self.D_B = PatchCritic(a, config.critic_width, config.critic_layers, config.norm)
         self.pool_A = ImagePool(config.pool, schema["B"])  # fakes that D_A judges
         self.pool_B = ImagePool(config.pool, schema["A"])
-        self.multiple = self.G_A.multiple
+        self.multiple, self.least = self.G_A.multiple, self.G_A.least
         move = adam(config.lr, (config.beta1, 0.999))
         schedule = epoch_decay(shift=1 if config.decay == "as-published" else 0, longer=1)
         self.generators = Player((self.G_A, self.G_B), move, schedule)

@@ -90,7 +90,7 @@ class Pix2Pix(Translating):
         outputs, *sides = target
         self.directions = (config.direction,)
         self.G = generator(config, inputs, outputs, (sides[0], sides[1]))
-        self.multiple = self.G.multiple
+        self.multiple, self.least = self.G.multiple, self.G.least
         move = adam(config.lr, (config.beta1, 0.999))
         schedule = epoch_decay(shift=1 if config.decay == "as-published" else 0, longer=1)
         self.generator = Player((self.G,), move, schedule)

@@ -350,20 +350,11 @@ class Pix2PixHD(Translating):
             raise UsageError("This run knows no styles: it was trained without an encoder.")
         return self.E
 
-    def check_size(self, height: int, width: int) -> None:
-        """Raises UsageError for pictures that are too small."""
-        if min(height, width) < self.least:
-            raise UsageError(
-                f"Pictures of {width}x{height} are too small for these nets: both sides need {self.least} pixels, or "
-                "fewer downs."
-            )
-
     def check(
         self, x: Tensor, direction: str | None, *, instances: Tensor | None = None, style: Tensor | None = None
     ) -> None:
         """Raises UsageError for what this game cannot translate."""
         super().check(x, direction)
-        self.check_size(x.shape[-2], x.shape[-1])
         if style is not None:
             self.encoder()
         if self.labelled != (x.ndim == 3 and not x.is_floating_point()):

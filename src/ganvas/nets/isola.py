@@ -152,7 +152,7 @@ class ResnetGenerator(nn.Module):
     """Images [B, inputs, H, W] to [B, outputs, H, W] in [-1, 1]; sides are multiples of 4 (Johnson et al. 2016,
     1603.08155; 9 blocks for 256 px, 6 for 128 px: 1703.10593, section 7.2)."""
 
-    multiple = 4
+    multiple, least = 4, 8  # of the sides; below that the inner maps have one pixel, which no norm takes
 
     def __init__(
         self,
@@ -223,7 +223,7 @@ class UNetGenerator(nn.Module):
         self, inputs: int, outputs: int, width: int = 64, downs: int = 8, norm: Norm = "batch", dropout: bool = False
     ) -> None:  # fmt: skip
         super().__init__()
-        self.multiple = 2**downs
+        self.multiple = self.least = 2**downs
         widths = [width * min(2**i, 8) for i in range(downs)]
         level: Level | None = None
         for outer, inner in reversed(list(pairwise(widths))):

@@ -239,7 +239,7 @@ class _Hush:
     def __enter__(self) -> None:
         with self._lock:
             self._within += 1
-            if self._within == 1:
+            if self._filter not in warnings.filters:  # the first within, or somebody else has put it away
                 warnings.filterwarnings("ignore", module=r"PIL\.")
                 self._filter = warnings.filters[0]
 
@@ -247,7 +247,7 @@ class _Hush:
         with self._lock:
             self._within -= 1
             if not self._within:
-                with suppress(ValueError):  # somebody else has put it away
+                with suppress(ValueError):
                     cast(list[Any], warnings.filters).remove(self._filter)
 
 

@@ -264,6 +264,7 @@ def test_a_metric_that_sees_as_the_loss_did_is_no_judge(
     marked = {name: figure.recipe.get("not_a_judge") for name, figure in figures.items()}
     why = "the run's perceptual loss looks through alex, as this metric does"
     assert marked == {"mse": None, "lpips-alex": why, "lpips-squeeze": None, "fd-alex": why}
+    assert {figure.recipe["perceptual"] for figure in figures.values()} == {"alex"}
     assert f"warning: lpips-alex, fd-alex: not a judge: {why}\n" in capsys.readouterr().err
     how = {"data": data["labels"], "preset": "tiny", "device": "cpu", "perceptual": "alex", "net": "global"}
     with pytest.raises(UsageError, match="--keep-best lpips-alex: not a judge"):
@@ -271,6 +272,18 @@ def test_a_metric_that_sees_as_the_loss_did_is_no_judge(
     assert plan("pix2pixhd", keep_best="lpips-squeeze", out=tmp_path / "a", **how).config.keep_best == "lpips-squeeze"
     command(["evaluate", str(run.folder), "--metrics", "lpips-alex", "--device", "cpu"])
     assert f"not a judge: {why}; version" in " ".join(capsys.readouterr().out.split())
+
+
+def test_what_was_left_open_is_decided_said_and_kept(
+    tmp_path: Path, data: dict[str, str], shared: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("GANVAS_WEIGHTS", str(shared / "weights"))
+    how = {"data": data["labels"], "preset": "tiny", "net": "global", "steps": 1, "device": "cpu"}
+    assert train("pix2pixhd", perceptual=None, out=tmp_path / "r", **how).config.leaves["perceptual"] == "alex"
+    assert "perceptual: alex, as nothing else was said; the run keeps it\n" in capsys.readouterr().err
+    assert train("pix2pixhd", perceptual="alex", out=tmp_path / "r", **how).config.leaves["perceptual"] == "alex"
+    assert "nothing else was said" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("loss", ["alex", "squeeze", "vgg19", "vgg16-12", "none"])

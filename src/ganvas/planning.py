@@ -32,6 +32,7 @@ class Plan:
     config: RunConfig
     dataset: Dataset
     folder: Path
+    decided: Mapping[str, Any]  # leaves that were left open, and what `System.resolve` made of them
 
 
 def plan(
@@ -68,7 +69,9 @@ def plan(
             raise UsageError(f"--{name} must be at least 1, not {value}.")
     device, folder = named_device(device), _folder(system, data, out, new)
     before = Run.open(folder).config if Run.exists(folder) else None
-    settings = entry.resolve(settings, before.leaves if before and before.system == system else None)
+    left_open, recorded = settings, before.leaves if before and before.system == system else None
+    settings = entry.resolve(left_open, recorded)
+    decided = {name: value for name, value in settings.items() if value != left_open[name]}
     if before is not None and before.imported is not None:
         raise RunError(
             f"{folder} holds imported weights and is not trained in: start a run from them by --init {folder}, with "
@@ -132,7 +135,7 @@ def plan(
         raise UsageError(
             f"A run cannot be described in JSON with a name that is not UTF-8, {error.object!r}: rename it."
         ) from None
-    return Plan(run_config, dataset, folder)
+    return Plan(run_config, dataset, folder, decided)
 
 
 def _world() -> int:

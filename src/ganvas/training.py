@@ -75,6 +75,7 @@ class _Training:
 
     def __init__(self, run: Run, asked: Plan, start: float, minutes: float | None, quiet: bool) -> None:
         self.run, self.config, self.quiet, self.start = run, asked.config, quiet, start
+        self.decided = asked.decided
         self.budget = None if minutes is None else 60 * minutes
         c, rank, world = self.config, parallel.rank(), parallel.world()
         self.device = torch.device(c.device)
@@ -117,6 +118,8 @@ class _Training:
         first = self.engine.clock.step
         if checkpoint is None and not self.quiet:
             note(f"training {self.config.system} on {self.config.data} in {self.run.folder}")
+            for name, value in self.decided.items():
+                note(f"{name}: {value}, as nothing else was said; the run keeps it")
         if first >= self.config.steps:
             if not self.quiet:
                 note(f"{self.run.folder} is trained: {first} of {self.config.steps} steps.")

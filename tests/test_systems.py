@@ -85,8 +85,7 @@ def whole(case: Case) -> tuple[dict[str, Tensor], dict[str, float]]:
 def assert_same_training(case: Case, got: dict[str, Tensor], logs: dict[str, float]) -> None:
     want, wanted_logs = whole(case)
     state = {name: value for name, value in want.items() if not name.startswith("log/")}
-    # not closer: a bias before an instance norm has a gradient of rounding errors, of which Adam makes steps
-    assert toys.differing(state, {name: got[name] for name in got if not name.startswith("log/")}, 1e-8) == []
+    assert toys.differing(state, {name: got[name] for name in got if not name.startswith("log/")}, 1e-10) == []
     assert logs.keys() == wanted_logs.keys()
     assert all(math.isclose(logs[key], value, rel_tol=1e-10, abs_tol=1e-10) for key, value in wanted_logs.items())
 

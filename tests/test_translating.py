@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from ganvas import games
+from ganvas import games, ways
 from ganvas.errors import DataError, UsageError
 from ganvas.game import Game
 from ganvas.ops.maps import coloured
 from ganvas.ops.sheet import to_uint8
 from ganvas.schema import Schema
-from ganvas.translating import BATCH_PIXELS, Translation, Wish, checked, fit, save_translations, translations
+from ganvas.translating import Translation, Wish, checked, fit, save_translations, translations
 
 PICTURES = Schema({"A": (3, 32, 32), "B": (3, 32, 32)})
 MAPS = Schema({"labels": (32, 32), "image": (3, 32, 32)}, tuple("01234"))
@@ -103,7 +103,7 @@ def test_rows_of_any_size_come_back_at_it_in_their_order_as_if_each_were_alone(m
 
 def test_the_first_rows_are_read_as_they_are_needed_and_no_more() -> None:
     side = 256
-    most = BATCH_PIXELS // side**2
+    most = ways.together(side, side)
     rows = Rows(*[(side, side)] * 100)
     found = translations(game("cyclegan", width=1, blocks=1), rows, count=9)
     assert rows.read == 0

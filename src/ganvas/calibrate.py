@@ -74,16 +74,17 @@ def calibrate(game: Game, batches: Batches, *, n: int, seed: int = 0) -> Game:
     return game.eval()
 
 
-def calibrate_run(run: Run | str | Path, *, n: int = 10_000, device: str = "auto") -> Path:
+def calibrate_run(run: Run | str | Path, *, data: str | None = None, n: int = 10_000, device: str = "auto") -> Path:
     """Writes a run's newest checkpoint anew, its averaged game calibrated over n images and n samples of its data.
 
+    data: a data spec instead of the run's own, such as one for a run that was imported.
     Returns the checkpoint's folder. What training goes on from stays as it is. Raises UsageError for an n under 1,
     RunError where there is no checkpoint, another process trains in the folder, or it cannot be written.
     """
     run = run if isinstance(run, Run) else Run.open(run)
     if n < 1:
         raise UsageError(f"-n must be at least 1, not {n}.")
-    dataset = fitting(run)
+    dataset = fitting(run, data)
     with Run.locked(run.folder):
         game, checkpoint = run.loaded(device=named_device(device))
         c = run.config

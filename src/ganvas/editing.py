@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ganvas.data.maps import read_ids
 from ganvas.data.source import BadPicture, Encoded
+from ganvas.data.spec import Spec
 from ganvas.errors import DataError, UsageError
 from ganvas.files import atomic_folder
 from ganvas.ops.maps import VOID, coloured
@@ -23,6 +24,7 @@ from ganvas.ops.sheet import save_image, table, to_uint8
 from ganvas.output import kind_of, saving
 from ganvas.run import Run
 from ganvas.translating import Wish, inputs, reads_labels, translations
+from ganvas.ways import bounded
 
 PER_CLASS = 1000  # an instance id of Cityscapes is class * 1000 + k
 LARGEST_ID = 65535  # that a 16-bit file holds
@@ -79,20 +81,22 @@ def edited(
             raise UsageError(
                 f"{run.folder} has no class {number}: they go from 0 to {classes - 1}, and {VOID} is void."
             )
-    read = None if instances is None or "instances" not in run.config.schema else str(instances)
-    before = inputs(run, str(label), instances=read)
+    read = None if instances is None or not bounded(game) else str(instances)
+    before = inputs(run, game, str(Spec(str(label))), instances=read)
     if len(before) != 1:
         raise UsageError(f"edit takes one label map, and {label} has {len(before)}.")
     ids, objects = _ids(label), None if instances is None else _ids(instances)
     if objects is not None and objects.shape != ids.shape:
         raise DataError(f"{instances} is {_size(objects)} and {label} is {_size(ids)}: they must be of one size.")
+    if objects is not None and objects.max() > LARGEST_ID:
+        raise DataError(f"{instances} has the instance id {objects.max()}, and a map holds ids up to {LARGEST_ID}.")
     region = _region(ids, objects, of, instance, label, instances)
     if (ids[region] == to).all():
         raise UsageError(f"What you chose in {label} is of class {to} already: choose another --to.")
     labels = np.where(region, to, ids).astype(np.uint8)
     with tempfile.TemporaryDirectory() as folder:
-        Image.fromarray(labels).save(file := Path(folder) / label.with_suffix(".png").name)
-        after = inputs(run, str(file), instances=read)
+        Image.fromarray(labels).save(file := Path(folder) / "label.png")
+        after = inputs(run, game, str(file), instances=read)
         maps = [rows.whole(0)["labels"][0].numpy() for rows in (before, after)]
         if np.array_equal(maps[0], maps[1]):
             raise UsageError(

@@ -151,10 +151,13 @@ def _chosen(run: Run, dataset: Dataset, wanted: Sequence[str] | None, *, segment
 
 
 def no_judge(name: str, leaves: Mapping[str, Any]) -> str | None:
-    """Why a metric cannot judge a run of these settings, if so: its loss looks through the same net."""
+    """Why a metric cannot judge a run of these settings, if so: its loss looks through that net, or one of its kin."""
     loss = leaves.get("perceptual")
-    if name in TABLE and LOOKS_THROUGH.get(str(loss)) in TABLE[name].weights:
-        return f"not a judge: the run's perceptual loss looks through {loss}, as this metric does"
+    if not leaves.get("perceptual_weight", 1) or name not in TABLE:
+        return None
+    if LOOKS_THROUGH.get(str(loss)) in TABLE[name].weights:
+        kin = "a net of the same family does in this metric" if loss == "vgg19" else "this metric does"
+        return f"the run's perceptual loss looks through {loss}, as {kin}"
     return None
 
 
@@ -162,8 +165,8 @@ def _partial(figures: Figures, leaves: Mapping[str, Any]) -> Figures:
     """The figures that are not to judge the run, marked; they are told on stderr."""
     whys = {name: why for name in figures if (why := no_judge(name.removesuffix(BACK), leaves))}
     if whys:
-        note(f"warning: {', '.join(whys)}: {next(iter(whys.values()))}")
-    return {name: told(figures[name], not_a_judge=why.partition(": ")[2]) for name, why in whys.items()}
+        note(f"warning: {', '.join(whys)}: not a judge: {next(iter(whys.values()))}")
+    return {name: told(figures[name], not_a_judge=why) for name, why in whys.items()}
 
 
 # ---- by verb ---------------------------------------------------------------------------------------------------------

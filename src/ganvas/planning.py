@@ -175,7 +175,7 @@ def _check_best(name: str, system: games.System, game: Game, dataset: Dataset, l
         if name not in had(system.verbs, dataset):
             raise UsageError(f"--keep-best {name}: {system.name} on {dataset.spec} has no {name}.")
         if why := no_judge(name, leaves):
-            raise UsageError(f"--keep-best {name}: {why}.")
+            raise UsageError(f"--keep-best {name}: not a judge: {why}.")
         if name in NAMES:
             metric(name)
         return

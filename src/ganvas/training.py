@@ -235,7 +235,10 @@ class _Training:
     def _mark_best(self, metric: str, terms: dict[str, float]) -> None:
         step = self.engine.clock.step
         if metric in METRICS:
-            value = evaluate(self.run, metrics=[metric], n=BEST_IMAGES, device=str(self.device))[metric].value
+            figures = evaluate(self.run, metrics=[metric], n=BEST_IMAGES, device=str(self.device))
+            if metric not in figures:  # of two directions the other one alone could be measured
+                raise UsageError(f"--keep-best {metric} cannot be measured on {self.config.data}: name another.")
+            value = figures[metric].value
         elif metric in terms:
             value = terms[metric]
         else:

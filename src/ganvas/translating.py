@@ -23,9 +23,7 @@ from ganvas.ops.maps import VOID, coloured
 from ganvas.ops.sheet import save_image, table, to_uint8
 from ganvas.output import kind_of, save_arrays, save_images, saving, watched
 from ganvas.run import Run
-
-BATCH = 64
-BATCH_PIXELS = 1 << 18  # of the pictures that go through the net together, or one picture
+from ganvas.ways import bounded, together
 
 
 class Inputs(Protocol):
@@ -74,7 +72,7 @@ def reads_labels(run: Run) -> bool:
     return "labels" in run.config.schema
 
 
-def inputs(run: Run, spec: str, *, direction: str | None = None, instances: str | None = None) -> Dataset:
+def inputs(run: Run, game: Any, spec: str, *, direction: str | None = None, instances: str | None = None) -> Dataset:
     """What a file, a folder or a data spec holds, prepared as the data that the run was trained on, each row whole.
 
     direction: whose pictures to take where the data has two sides (default: the system's own). instances: a file or
@@ -90,10 +88,10 @@ def inputs(run: Run, spec: str, *, direction: str | None = None, instances: str 
         if wanted != found:
             raise DataError(f"{folder} takes pictures of {wanted} channels, and those of {spec} have {found}.")
         return dataset
-    if instances is not None and "instances" not in c.schema:
+    if instances is not None and not bounded(game):
         raise UsageError(f"{folder} was trained without instance maps: leave --instances away.")
     dataset = open_input(spec, field="labels", like=c.data, classes=len(c.classes), instances=instances)
-    if "instances" in c.schema and "instances" not in dataset.schema:
+    if bounded(game) and "instances" not in dataset.schema:
         raise UsageError(f"{folder} was trained with instance maps, and {spec} has none: --instances FILE or FOLDER.")
     return dataset
 
@@ -198,7 +196,7 @@ def _translated(game: Any, x: Mapping[str, Tensor], wish: Wish, *, seed: int, fi
     """One result of each row, given as the net takes it."""
     if "labels" not in x:
         return game.translate(x["image"], seed=seed, first=first, **more)
-    labels, known = x["labels"], {"instances": x["instances"]} if "instances" in x else {}
+    labels, known = x["labels"], {"instances": x["instances"]} if bounded(game) else {}
     if wish.style is not None:
         picture = fit(game, wish.style.to(labels.device))
         known["style"] = game.style_of(picture.expand(len(labels), -1, -1, -1), labels, **known)
@@ -213,7 +211,7 @@ def _batches(rows: Inputs, count: int) -> Iterator[tuple[int, list[str], dict[st
     waiting: list[dict[str, Tensor]] = []
     for row in range(count):
         one = rows.whole(row)
-        if waiting and (_size(one) != _size(waiting[0]) or len(waiting) >= _most(*_size(one))):
+        if waiting and (_size(one) != _size(waiting[0]) or len(waiting) >= together(*_size(one))):
             yield first, rows.names(np.arange(first, row)), _joined(waiting)
             first, waiting = row, []
         waiting.append(one)
@@ -224,10 +222,6 @@ def _batches(rows: Inputs, count: int) -> Iterator[tuple[int, list[str], dict[st
 def _size(row: Mapping[str, Tensor]) -> tuple[int, int]:
     height, width = next(iter(row.values())).shape[-2:]
     return height, width
-
-
-def _most(height: int, width: int) -> int:
-    return min(BATCH, BATCH_PIXELS // (height * width))
 
 
 def _joined(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:

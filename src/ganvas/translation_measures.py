@@ -100,6 +100,18 @@ def _beside_partners(
     pairs = tools.of(PairMetric)  # type: ignore[type-abstract]  # asked of, never called
     sets = tools.of(SetMetric)  # type: ignore[type-abstract]
     seen, real = (Confusion(len(dataset.schema.classes)) for _ in range(2))
+    judges = [] if segmenter is None else [segmenter]
+
+    def segment(labels: Tensor, x: Tensor, y: Tensor) -> None:
+        """Where it fails it leaves, and is told; it is no failure of who asked for the images."""
+        for judge in judges:
+            try:
+                found = judge(y), judge(x)
+                seen.update(labels, found[0])
+                real.update(labels, found[1])
+            except DataError as error:
+                judges.clear()
+                tools.fail([MIOU], error)
 
     def partners() -> Iterator[Tensor]:
         for first, end in portions(dataset.schema[way.source], len(rows)):
@@ -110,9 +122,8 @@ def _beside_partners(
             batch = dataset.tensors(rows[first:end], device)
             x, y = batch[way.target], translated(game, batch, way, seed=seed, first=first)
             tools.update(pairs, x, y)
-            if segmenter is not None:
-                seen.update(batch["labels"], segmenter(y))
-                real.update(batch["labels"], segmenter(x))
+            if judges:
+                segment(batch["labels"], x, y)
             yield y
 
     chosen = f"{len(rows)} of {len(dataset)}"
@@ -125,8 +136,8 @@ def _beside_partners(
     for _ in patient(Images("the translations", stream, len(rows))):  # those that no metric of sets has asked for
         pass
     figures |= {pair.name: pair.figure() for pair in pairs}
-    if segmenter is not None:
-        figures[MIOU] = _segmented(seen, real, segmenter, dataset.schema.classes)
+    for judge in judges:
+        figures[MIOU] = _segmented(seen, real, judge, dataset.schema.classes)
     where = {**_where(dataset, way, seed), "split": split, "rows": chosen}
     return {name: told(figure, **where) for name, figure in figures.items()}
 
@@ -150,10 +161,12 @@ def _towards_domain(game: Game, dataset: Dataset, tools: Tools, way: Way, n: int
     order, half = permutation(len(two), seed, 0, Purpose.METRIC), len(two) // 2
     count = min(n, len(one), half)  # the second half is no smaller than the first
     if half < 2:
-        names = [tool.name for tool in tools.of(SetMetric)]  # type: ignore[type-abstract]  # asked of, never called
-        why = f"{dataset.spec} has {len(two)} pictures of {way.target}, too few to halve: --data with four at least."
-        tools.fail(names, DataError(why))
         count = min(n, len(one))
+        if names := [tool.name for tool in tools.of(SetMetric)]:  # type: ignore[type-abstract]  # asked of, never called
+            why = (
+                f"{dataset.spec} has {len(two)} pictures of {way.target}, too few to halve: --data with four at least."
+            )
+            tools.fail(names, DataError(why))
     rows = drawn(count, len(one), seed=seed)
     a, b = way.source, way.target
 

@@ -30,18 +30,27 @@ def ways(game: Any, schema: Schema) -> list[Way]:
     return [Way(direction, direction[0], direction[-1]) for direction in game.directions]
 
 
+def together(height: int, width: int) -> int:
+    """How many rows of that size may be translated together."""
+    return max(1, min(MOST, PIXELS // (height * width)))
+
+
+def bounded(game: Any) -> bool:
+    """Whether a game that translates label maps learnt from instances, and needs them."""
+    return bool(getattr(game, "bounded", False))
+
+
 def portions(shape: Sequence[int], count: int) -> Iterator[tuple[int, int]]:
     """The numbers 0 .. count - 1 as runs (first, last + 1) of as many rows of a shape (..., H, W) as may be translated
     together."""
     height, width = shape[-2:]
-    some = max(1, min(MOST, PIXELS // (height * width)))
+    some = together(height, width)
     for first in range(0, count, some):
         yield first, min(first + some, count)
 
 
 def translated(game: Any, batch: Mapping[str, Tensor], way: Way, *, seed: int = 0, first: int = 0) -> Tensor:
     """The translation of a batch: images [B, C, H, W]; of its row i by (seed, first + i)."""
-    bounded = way.source == "labels" and getattr(game, "bounded", False)  # whether it learnt from instances
-    more = {"instances": batch["instances"]} if bounded else {}
+    more = {"instances": batch["instances"]} if way.source == "labels" and bounded(game) else {}
     y: Tensor = game.translate(batch[way.source], direction=way.direction, seed=seed, first=first, **more)
     return y

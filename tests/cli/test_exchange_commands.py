@@ -126,7 +126,7 @@ def test_a_wrong_import_is_one_sentence(refused: Refusal, here: Path) -> None:
         "--as cyclegan G_A=G.pth --out run --colour 3": (2, "There is no flag --colour"),
         "--as cyclegan G_A=G.pth --out run --width 64": (2, "width is 4 in G.pth, not 64: leave --width away"),
         "--as cyclegan G_A=G.pth --out run --dropout": (2, "dropout is False in G.pth, not True: leave --dropout away"),
-        "--as cyclegan G_A=G.pth --out run --size 0": (2, "size=0 does not read"),
+        "--as cyclegan G_A=G.pth --out run --size 0": (2, "--size takes a side in pixels or WIDTHxHEIGHT"),
         "--as cyclegan G_A=none.pth --out run": (2, "none.pth cannot be read: No such file"),
         "--as cyclegan G_A=cut.pth --out run": (4, "cut.pth is cut short"),
         "--as cyclegan G_A=page.pth --out run": (2, "page.pth was not written by torch.save"),

@@ -187,7 +187,7 @@ def test_chunks_are_the_first_rows_in_order(size: int, n: int | None, lengths: l
 def test_a_step_far_away_costs_no_more_than_the_first(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[int] = []
     real: Callable[..., Any] = room._permutation
-    monkeypatch.setattr(room, "_permutation", lambda n, seed, epoch: drawn.append(epoch) or real(n, seed, epoch))
+    monkeypatch.setattr(room, "_permutation", lambda n, seed, epoch, side: drawn.append(epoch) or real(n, seed, epoch))
     batches = Batches(dataset, 10, seed=0)
     for step in range(10**6, 10**6 + 4):
         batches(step)

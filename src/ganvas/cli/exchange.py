@@ -112,11 +112,12 @@ def _import(system: str, importing: Importing, leaves: dict[str, Any]) -> Answer
 
 
 def _size(text: str) -> tuple[int, int]:
-    from ganvas.data import parse
+    from ganvas.data.spec import read_size
 
-    size = parse(f"it?size={text}").size
-    assert size is not None
-    return size
+    try:
+        return read_size(text)
+    except ValueError as error:
+        raise UsageError(f"--size takes {error}, not {text!r}.") from None
 
 
 def export(

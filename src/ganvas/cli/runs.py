@@ -184,17 +184,23 @@ def runs(directory: Annotated[Positional[Path], arg(metavar="DIR")] = Path("runs
     return Answer({"runs": found}, table if found else f"There is no run in {directory}.")
 
 
-def calibrate(run: RunFolder, count: Count[int] = 10_000, device: Device = "auto") -> Answer:
-    """Compute a run's batch-norm statistics anew, for its verbs, and write its checkpoint with them.
+def calibrate(
+    run: RunFolder,
+    data: Annotated[str | None, arg(metavar="SPEC"), default("the run's own")] = None,
+    count: Count[int] = 10_000,
+    device: Device = "auto",
+) -> Answer:
+    """Compute a run's batch-norm statistics and styles anew, for its verbs, and write its checkpoint with them.
 
     Args:
         run: The run folder.
+        data: What to compute them on, prepared to the run's size; of an imported run some must be named.
         count: Over how many images, and as many samples.
         device: Where to work.
     """
     from ganvas.calibrate import calibrate_run
 
-    checkpoint = calibrate_run(run, n=count, device=device)
+    checkpoint = calibrate_run(run, data=data, n=count, device=device)
     return Answer({"run": str(run), "checkpoint": str(checkpoint), "n": count}, str(checkpoint))
 
 

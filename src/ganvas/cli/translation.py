@@ -68,7 +68,7 @@ def translate(
         cycle=cycle,
     )
     way = checked(game, wish, lacks)
-    dataset = inputs(opened, input, direction=way, instances=instances)
+    dataset = inputs(opened, game, input, direction=way, instances=instances)
     n = len(dataset)
     if kind == "sheet" and n > SHEET_ROWS:
         note(f"note: {out} shows the first {SHEET_ROWS} of {n}; a folder gets all.")

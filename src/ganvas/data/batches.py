@@ -27,7 +27,7 @@ class Order:
 
     def __init__(self, n: int, batch_size: int, seed: int, side: int = 0) -> None:
         self.n, self.batch_size = n, batch_size
-        self._permutation = lru_cache(maxsize=4)(partial(_permutation, n, seed, **({"side": side} if side else {})))
+        self._permutation = lru_cache(maxsize=4)(partial(_permutation, n, seed, side=side))
 
     def rows(self, step: int) -> NDArray[np.int64]:
         """The rows [batch_size] of that step's batch."""

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ganvas.console import note
 from ganvas.data.building import choose, tolerate
 from ganvas.data.folders import is_picture, listing
 from ganvas.data.gathering import Gathered, fill, pick, take
@@ -31,6 +32,8 @@ from ganvas.errors import DataError, UsageError
 from ganvas.errors import nearest as closest
 
 ARRAY_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # of rows of arrays, by their channels
+
+INSTANCES = ("_instanceIds", "_inst")  # endings of names that tell an instance map
 
 Picture = Encoded | tuple[str, Pixels]  # a picture in a file, or the name and the pixels [H, W, C] of one in an array
 
@@ -61,7 +64,7 @@ def open_input(
     try:
         found = group(asked, prefer)
         maps = None if instances is None else _by_stem(Path(instances))
-        own = any((asked.size, asked.load_size, asked.scale_width, asked.crop))
+        own = any((asked.size, asked.load_size, asked.scale_width, found is None and asked.crop))
         geometry = _whole(asked, single=found is None) if own else _whole(run, single=False)
         if found is None:
             given, read = _of_source(find(asked), asked, field, geometry, maps)
@@ -203,11 +206,21 @@ def _channels(spec: Spec) -> int:
 
 def _by_stem(path: Path) -> dict[str, Encoded]:
     """Instance maps by the names that label maps have; one file is that of any, under the name ""."""
-    path = path.expanduser()
-    if path.is_dir():
-        files = {name: os.path.join(path, name) for name, _, _ in listing(path).files}
-        return {bare_stem(name): Encoded(name, file) for name, file in files.items()}
-    if not path.is_file() or not is_picture(path.name):
+    try:
+        path = path.expanduser()
+        folder, file = path.is_dir(), path.is_file()
+    except (ValueError, RuntimeError):  # nothing can have such a name
+        folder = file = False
+    if folder:
+        found: dict[str, Encoded] = {}
+        names = [name for name, _, _ in listing(path).files]
+        told = [name for name in names if os.path.splitext(name)[0].endswith(INSTANCES)]
+        for name in told or names:  # where names tell which are instance maps, the others are something else
+            if (before := found.get(bare_stem(name))) is not None:
+                raise DataError(f"{path} has two instance maps of one name, {before.name} and {name}: remove one.")
+            found[bare_stem(name)] = Encoded(name, os.path.join(path, name))
+        return found
+    if not file or not is_picture(path.name):
         raise DataError(f"{path} is no instance map: a picture, or a folder of them, is read.")
     return {"": Encoded(path.name, str(path))}
 
@@ -247,6 +260,9 @@ def _stored(
     store = _passing(build) if given.n == 1 else obtain(address, build)
     bad = store.found["bad"]
     tolerate(given.where, bad["count"], bad["of"], list(bad["files"].items()), spec)
+    if bad["count"]:
+        some = "; ".join(f"{name}: {why}" for name, why in list(bad["files"].items())[:3])
+        note(f"note: {bad['count']} of {bad['of']} in {given.where} cannot be read and were left out ({some}).")
     kind, layout = ("images", "pictures") if field == "image" else ("labels", "label maps")
     return Members(replace(spec, split=given.split, crop=None), kind, layout, store, whole=True)
 

@@ -60,7 +60,7 @@ def _part(text: str) -> float:
     return value
 
 
-def _size(text: str) -> Size:
+def read_size(text: str) -> Size:
     match = re.fullmatch(r"([0-9]{1,5})(?:x([0-9]{1,5}))?", text)
     width, height = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if not (1 <= width <= LARGEST and 1 <= height <= LARGEST):
@@ -72,7 +72,7 @@ def _crop(text: str) -> str | Size:
     if text in ("centre", "none"):
         return text
     try:
-        return _size(text)
+        return read_size(text)
     except ValueError as error:
         raise ValueError("centre, none, or a window in pixels such as 108 or 178x218") from error
 
@@ -132,7 +132,9 @@ KEYS = {
     "holdout": Key(
         _part, "where there is no test split, make one of that fraction, chosen by a hash of the file's name"
     ),
-    "size": Key(_size, "64 or 640x360 (width x height); default: the pictures' own if all alike and <= 256, else 64"),
+    "size": Key(
+        read_size, "64 or 640x360 (width x height); default: the pictures' own if all alike and <= 256, else 64"
+    ),
     "crop": Key(
         _crop,
         "centre (default: the largest centred window of that shape), none (stretch), or pixels: 108; of paired, "
@@ -154,7 +156,7 @@ KEYS = {
     ),
     "config": Key(_config, "hub: which of the data set's configurations, where it has several"),
     "load_size": Key(
-        _size,
+        read_size,
         "paired, unpaired, labels: stretch the whole picture to 286 or 640x360 (default, where sizes differ: "
         "load_size=286&crop=256)",
     ),

@@ -82,7 +82,9 @@ def _reread(kept: Layout, game: Game, part: str, path: Path, run: Run, schema: S
     """What a file gives that is read as any published one is, beside the net that it is of."""
     file, leaves = kept.prepared(read(part, path)), run.config.leaves
     labels = len(schema.classes) if "labels" in schema else 0
-    told = kept.tell({part: file}, Wish({name: leaves[name] for name in kept.untold}, labels))
+    target = "image" if "image" in schema else str(leaves.get("direction", "AtoB"))[-1]
+    wish = Wish({name: leaves[name] for name in kept.untold}, labels, outputs=schema[target][0])
+    told = kept.tell({part: file}, wish)
     again = assembled(kept, {part: file}, Told(told.leaves, schema, told.data), {**leaves, **kept.idle, **told.leaves})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -156,7 +156,7 @@ class ForPix2Pix(Isola):
             found.add("channels_of_the_output", outputs, file)
         if file := parts.get("D"):
             seen = self.critic(file, found)
-            outputs = found.get("channels_of_the_output", 3)
+            outputs = found.get("channels_of_the_output", wish.beside(seen))
             found.add("channels_of_the_output", outputs, file)
             found.add("channels_of_the_input", seen - outputs, file)
         inputs, outputs = (found.get(f"channels_of_the_{end}", 3) for end in ("input", "output"))

@@ -22,12 +22,18 @@ class Wish:
     """What the user says of an import, besides its files.
 
     leaves: settings of the system. labels: how many classes the label maps have; 0: the input is a picture. size: what
-    pictures are stretched to.
+    pictures are stretched to. outputs: channels of the pictures that come out, where that is known.
     """
 
     leaves: Mapping[str, Any] = field(default_factory=dict)
     labels: int | None = None
     size: Size | None = None
+    outputs: int | None = None
+
+    def beside(self, seen: int | None) -> int:
+        """Channels of the pictures that a critic judges, of whose ``seen`` channels they are a part: colours, if those
+        leave any for the input."""
+        return self.outputs or (1 if seen is not None and seen < 4 else 3)
 
 
 @dataclass(frozen=True)

@@ -52,8 +52,9 @@ class ForPix2PixHD(Layout):
         takes = self.generator(parts["G"], found) if "G" in parts else None
         if file := parts.get("E"):
             self.encoder(file, found)
-        outputs = found.get("channels_of_pictures", 3)
-        seen = self.critic(parts["D"], found) - outputs if "D" in parts else None
+        judged = self.critic(parts["D"], found) if "D" in parts else None
+        outputs = found.get("channels_of_pictures", wish.beside(judged))
+        seen = None if judged is None else judged - outputs
         labels, edge, style = self.channels(parts, found, wish, takes, seen)
         net = found.get("net", "global" if "G" in parts else wish.leaves.get("net", "local"))
         leaves = found.leaves("channels_of_pictures") | {"encoder": style > 0}

@@ -109,6 +109,34 @@ class ImageNorm(nn.BatchNorm2d):
         return by_image(x, self.weight, self.bias, eps=self.eps)
 
 
+class Levelled(nn.Conv2d):
+    """A convolution before an instance norm, which takes every constant away: its bias is there for checkpoints alone.
+
+    It is not added, and has no gradient: that would be rounding errors, of which Adam makes whole steps.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._conv_forward(x, self.weight, None)
+
+
+class LevelledUp(nn.ConvTranspose2d):
+    """The same, transposed."""
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        assert isinstance(self.padding, tuple)  # nn.Conv2d alone takes a word for it
+        return F.conv_transpose2d(x, self.weight, None, self.stride, self.padding, self.output_padding)
+
+
+def convolution(norm: Norm) -> type[nn.Conv2d]:
+    """The convolution before that norm."""
+    return Levelled if norm == "instance" else nn.Conv2d
+
+
+def transposed(norm: Norm) -> type[nn.ConvTranspose2d]:
+    """The same, transposed."""
+    return LevelledUp if norm == "instance" else nn.ConvTranspose2d
+
+
 def normalised(norm: Norm, channels: int) -> nn.Module:
     """The norm of that name over maps of so many channels."""
     return InstanceNorm(channels) if norm == "instance" else ImageNorm(channels)
@@ -133,15 +161,19 @@ class ThinConv2d(nn.Conv2d):
 
 
 class ResnetBlock(nn.Module):
-    """x + f(x), with no ReLU after the sum; dropout, where there is any, shifts the second convolution's key."""
+    """x + f(x), with no ReLU after the sum; dropout, where there is any, shifts the second convolution's key.
 
-    def __init__(self, channels: int, norm: Norm, dropout: bool) -> None:
+    bias: whether its convolutions have one; None: before instance norm.
+    """
+
+    def __init__(self, channels: int, norm: Norm, dropout: bool = False, *, bias: bool | None = None) -> None:
         super().__init__()
-        bias, relu = norm == "instance", nn.ReLU(inplace=True)
+        bias, relu = norm == "instance" if bias is None else bias, nn.ReLU(inplace=True)
+        conv = convolution(norm)
         between = [relu, nn.Dropout(0.5), Mirror(1)] if dropout else [Mirror(1), relu]
         self.conv_block = nn.Sequential(
-            Mirror(1), nn.Conv2d(channels, channels, 3, bias=bias), normalised(norm, channels), *between,
-            nn.Conv2d(channels, channels, 3, bias=bias), normalised(norm, channels),
+            Mirror(1), conv(channels, channels, 3, bias=bias), normalised(norm, channels), *between,
+            conv(channels, channels, 3, bias=bias), normalised(norm, channels),
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
@@ -164,14 +196,14 @@ class ResnetGenerator(nn.Module):
         dropout: bool = False,
     ) -> None:
         super().__init__()
-        bias = norm == "instance"
-        layers: list[nn.Module] = [Mirror(3), nn.Conv2d(inputs, width, 7, bias=bias)]
+        bias, conv, up = norm == "instance", convolution(norm), transposed(norm)
+        layers: list[nn.Module] = [Mirror(3), conv(inputs, width, 7, bias=bias)]
         layers += [normalised(norm, width), nn.ReLU(inplace=True)]
         for c in (width, 2 * width):
-            layers += [nn.Conv2d(c, 2 * c, 3, 2, 1, bias=bias), normalised(norm, 2 * c), nn.ReLU(inplace=True)]
+            layers += [conv(c, 2 * c, 3, 2, 1, bias=bias), normalised(norm, 2 * c), nn.ReLU(inplace=True)]
         layers += [ResnetBlock(4 * width, norm, dropout) for _ in range(blocks)]
         for c in (4 * width, 2 * width):
-            layers += [nn.ConvTranspose2d(c, c // 2, 3, 2, 1, output_padding=1, bias=bias), normalised(norm, c // 2)]
+            layers += [up(c, c // 2, 3, 2, 1, output_padding=1, bias=bias), normalised(norm, c // 2)]
             layers += [nn.ReLU(inplace=True)] if c == 4 * width else [Mirror(3), nn.ReLU(inplace=True)]
         layers += [ThinConv2d(width, outputs, 7), nn.Tanh()]
         self.model = nn.Sequential(*layers)
@@ -197,8 +229,10 @@ class Level(nn.Module):
     ) -> None:
         super().__init__()
         self.outermost, bias = outermost, norm == "instance"
-        down = nn.Conv2d(outer if inputs is None else inputs, inner, 4, 2, 1, bias=bias)
-        up = nn.ConvTranspose2d(2 * inner if below else inner, outer, 4, 2, 1, bias=bias or outermost)
+        conv = nn.Conv2d if outermost or below is None else convolution(norm)  # where no norm follows the bias counts
+        back = nn.ConvTranspose2d if outermost else transposed(norm)
+        down = conv(outer if inputs is None else inputs, inner, 4, 2, 1, bias=bias)
+        up = back(2 * inner if below else inner, outer, 4, 2, 1, bias=bias or outermost)
         if outermost:
             assert below is not None
             layers: list[nn.Module] = [down, below, nn.ReLU(inplace=True), up, nn.Tanh()]
@@ -245,7 +279,7 @@ class PatchCritic(nn.Module):
         widths = [width * min(2**i, 8) for i in range(layers + 1)]
         model: list[nn.Module] = [nn.Conv2d(inputs, width, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
         for i, (a, b) in enumerate(pairwise(widths), start=1):
-            model += [nn.Conv2d(a, b, 4, 2 if i < layers else 1, 1, bias=bias), normalised(norm, b)]
+            model += [convolution(norm)(a, b, 4, 2 if i < layers else 1, 1, bias=bias), normalised(norm, b)]
             model += [nn.LeakyReLU(0.2, inplace=True)]
         self.model = nn.Sequential(*model, nn.Conv2d(widths[-1], 1, 4, 1, 1))
         initialise(self)

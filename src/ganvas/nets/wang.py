@@ -11,7 +11,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganvas.nets.isola import Mirror, Norm, ThinConv2d, normalised
+from ganvas.nets.isola import Mirror, Norm, ResnetBlock, ThinConv2d, convolution, normalised, transposed
 
 WIDEST = 512  # channels of a critic's layer, at most
 
@@ -30,28 +30,9 @@ def halved(x: Tensor) -> Tensor:
     return F.avg_pool2d(x, 3, 2, 1, count_include_pad=False)
 
 
-class Levelled(nn.Conv2d):
-    """A convolution before an instance norm, which takes every constant away: its bias is there for checkpoints alone.
-
-    It is not added, and has no gradient: that would be rounding errors, of which Adam makes whole steps.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self._conv_forward(x, self.weight, None)
-
-
-class LevelledUp(nn.ConvTranspose2d):
-    """The same, transposed."""
-
-    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        assert isinstance(self.padding, tuple)  # nn.Conv2d alone takes a word for it
-        return F.conv_transpose2d(x, self.weight, None, self.stride, self.padding, self.output_padding)
-
-
 def _normed(inputs: int, outputs: int, kernel: int, stride: int, padding: int, norm: Norm) -> list[nn.Module]:
     """A convolution and its norm."""
-    conv = Levelled if norm == "instance" else nn.Conv2d
-    return [conv(inputs, outputs, kernel, stride, padding), normalised(norm, outputs)]
+    return [convolution(norm)(inputs, outputs, kernel, stride, padding), normalised(norm, outputs)]
 
 
 def _first(inputs: int, width: int, norm: Norm) -> list[nn.Module]:
@@ -63,8 +44,7 @@ def _down(channels: int, norm: Norm) -> list[nn.Module]:
 
 
 def _up(channels: int, norm: Norm) -> list[nn.Module]:
-    conv = LevelledUp if norm == "instance" else nn.ConvTranspose2d
-    up = conv(channels, channels // 2, 3, 2, 1, output_padding=1)
+    up = transposed(norm)(channels, channels // 2, 3, 2, 1, output_padding=1)
     return [up, normalised(norm, channels // 2), nn.ReLU(inplace=True)]
 
 
@@ -80,20 +60,6 @@ def head(width: int, outputs: int) -> nn.Sequential:
     return net
 
 
-class ResnetBlock(nn.Module):
-    """x + f(x), with no ReLU after the sum."""
-
-    def __init__(self, channels: int, norm: Norm) -> None:
-        super().__init__()
-        self.conv_block = nn.Sequential(
-            Mirror(1), *_normed(channels, channels, 3, 1, 0, norm),
-            Mirror(1), nn.ReLU(inplace=True), *_normed(channels, channels, 3, 1, 0, norm),
-        )  # fmt: skip
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv_block(x)
-
-
 class GlobalGenerator(nn.Module):
     """G1: maps [B, inputs, H, W] to pictures [B, outputs, H, W] in [-1, 1]; sides are multiples of 2^downs."""
 
@@ -105,7 +71,7 @@ class GlobalGenerator(nn.Module):
         layers = _first(inputs, width, norm)
         for channels in widths[:-1]:
             layers += _down(channels, norm)
-        layers += [ResnetBlock(widths[-1], norm) for _ in range(blocks)]
+        layers += [ResnetBlock(widths[-1], norm, bias=True) for _ in range(blocks)]
         for channels in reversed(widths[1:]):
             layers += _up(channels, norm)
         self.model = nn.Sequential(*layers, *_last(width, outputs))
@@ -138,7 +104,9 @@ class LocalEnhancer(nn.Module):
         self.model = GlobalGenerator(inputs, outputs, 2 * width, downs, blocks, norm).model[:-3]
         self.model1_1 = nn.Sequential(*_first(inputs, width, norm), *_down(width, norm))
         self.model1_2 = nn.Sequential(
-            *(ResnetBlock(2 * width, norm) for _ in range(local_blocks)), *_up(2 * width, norm), *_last(width, outputs)
+            *(ResnetBlock(2 * width, norm, bias=True) for _ in range(local_blocks)),
+            *_up(2 * width, norm),
+            *_last(width, outputs),
         )
         start(self.model1_1)
         start(self.model1_2)
@@ -151,26 +119,14 @@ class LocalEnhancer(nn.Module):
         return y
 
 
-class Encoder(nn.Module):
-    """E: pictures [B, inputs, H, W] to features [B, outputs, H, W] in [-1, 1], before they are pooled by region; sides
-    are multiples of 2^downs."""
+class Encoder(GlobalGenerator):
+    """E: pictures [B, inputs, H, W] to features [B, outputs, H, W] in [-1, 1], before they are pooled by region: a G1
+    without residual blocks."""
 
     def __init__(
         self, inputs: int = 3, outputs: int = 3, width: int = 16, downs: int = 4, norm: Norm = "instance"
     ) -> None:
-        super().__init__()
-        widths = [width * 2**i for i in range(downs + 1)]
-        layers = _first(inputs, width, norm)
-        for channels in widths[:-1]:
-            layers += _down(channels, norm)
-        for channels in reversed(widths[1:]):
-            layers += _up(channels, norm)
-        self.model = nn.Sequential(*layers, *_last(width, outputs))
-        start(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.model(x)
-        return y
+        super().__init__(inputs, outputs, width, downs, 0, norm)
 
 
 class MultiscaleCritic(nn.Module):

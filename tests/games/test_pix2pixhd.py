@@ -425,7 +425,7 @@ def test_without_clusters_styles_are_zeros_until_one_is_asked_for() -> None:
         ("maps", lambda g, b: g.style_of(b["image"][..., :16], b["labels"]), "must be of one size"),
         ("pairs", lambda g, b: g.translate(b["A"][:, 0].to(torch.uint8)), "translates pictures, not label maps"),
         ("pairs", lambda g, b: g.translate(b["A"], style=b["B"]), "knows no styles"),
-        ("pairs", lambda g, b: g.translate(b["A"], instances=b["A"]), "have no instances"),
+        ("pairs", lambda g, b: g.translate(b["A"], instances=b["A"]), "learnt without instances"),
     ],
 )
 def test_what_cannot_be_translated_is_refused_in_a_sentence(data: str, call: Any, match: str) -> None:

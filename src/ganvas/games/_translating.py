@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ganvas.errors import UsageError
 from ganvas.game import Game
 from ganvas.nets.isola import Norm, ResnetGenerator, UNetGenerator
+from ganvas.ops.maps import VOID
 from ganvas.streams import Purpose, stream
 
 SHALLOWEST, DEEPEST = 2, 8  # levels of a U-Net that is as deep as its pictures allow
@@ -43,6 +44,8 @@ def generator(leaves: Leaves, inputs: int, outputs: int, sides: tuple[int, int])
     else:
         evens = min((side & -side).bit_length() - 1 for side in sides)
         downs = max(SHALLOWEST, min(evens, DEEPEST)) if leaves.downs is None else leaves.downs
+        if downs < SHALLOWEST:
+            raise UsageError(f"A U-Net has {SHALLOWEST} levels or more, not {downs}: --downs.")
         net = UNetGenerator(inputs, outputs, leaves.width, downs, leaves.norm, leaves.dropout)
     check_sides(sides, net.multiple)
     return net
@@ -77,15 +80,18 @@ class Translating(Game):
     directions: tuple[str, ...] = ("AtoB",)
     """Those that it was trained for."""
 
-    def check(
-        self, x: Tensor, direction: str | None, *, instances: Tensor | None = None, style: Tensor | None = None
-    ) -> None:
-        """Raises UsageError for an unknown direction, sides that do not fit, and, as here, instances and styles that
-        the system does not know."""
+    def check(self, x: Tensor, direction: str | None, *, channels: int, classes: int = 0) -> None:
+        """Raises UsageError for an unknown direction, and for what is no label map of so many classes or, where they
+        are 0, no picture of so many channels; and for sides that do not fit."""
         if direction is not None and direction not in self.directions:
             raise UsageError(f"There is no direction {direction!r} here: {' or '.join(self.directions)}.")
-        if instances is not None or style is not None:
-            raise UsageError("This system knows neither instances nor styles.")
+        if bool(classes) != (x.ndim == 3 and not x.is_floating_point()):
+            wanted, given = ("label maps", "pictures") if classes else ("pictures", "label maps")
+            raise UsageError(f"This run translates {wanted}, not {given}.")
+        if not classes and x.shape[1] != channels:
+            raise UsageError(f"This run translates pictures of {channels} channels, not of {x.shape[1]}.")
+        if classes and (beyond := x[(x >= classes) & (x != VOID)]).numel():
+            raise UsageError(f"There is no class {int(beyond.max())}: classes go from 0 to {classes - 1}.")
         check_sides(tuple(x.shape[-2:]), self.multiple)
         self.check_size(x.shape[-2], x.shape[-1])
 
@@ -96,6 +102,12 @@ class Translating(Game):
                 f"Pictures of {width}x{height} are too small for these nets: both sides need {self.least} pixels, or "
                 "fewer downs."
             )
+
+
+def plain(instances: Tensor | None, style: Tensor | None) -> None:
+    """Raises UsageError for what a system does not know that has only pictures or maps."""
+    if instances is not None or style is not None:
+        raise UsageError("This system knows neither instances nor styles.")
 
 
 def through(net: nn.Module, x: Tensor, *, as_published: bool, seed: int, first: int) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from ganvas.errors import UsageError
 from ganvas.game import Player, Turn, frozen, minimise
 from ganvas.games import Count, Fraction, Presets, Rate, Weight, register
-from ganvas.games._translating import Translating, check_patches, generator, through
+from ganvas.games._translating import Translating, check_patches, generator, plain, through
 from ganvas.losses import accuracy, l1, lsgan
 from ganvas.nets.isola import ImagePool, PatchCritic
 from ganvas.optim import adam, epoch_decay
@@ -97,6 +97,7 @@ class CycleGAN(Translating):
         self.pool_A = ImagePool(config.pool, schema["B"])  # fakes that D_A judges
         self.pool_B = ImagePool(config.pool, schema["A"])
         self.multiple, self.least = self.G_A.multiple, self.G_A.least
+        self.check_size(sides[0], sides[1])
         move = adam(config.lr, (config.beta1, 0.999))
         schedule = epoch_decay(shift=1 if config.decay == "as-published" else 0, longer=1)
         self.generators = Player((self.G_A, self.G_B), move, schedule)
@@ -104,19 +105,19 @@ class CycleGAN(Translating):
 
     def round(self, A: Tensor, B: Tensor) -> Iterator[Turn]:  # [N, C, H, W] in [-1, 1], of either domain
         config = self.config
-        if config.identity and config.norm == "instance":
+        keep = config.identity * config.cycle
+        if keep and config.norm == "instance":
             fake_B, same_B = self.G_A(torch.cat([A, B])).chunk(2)
             fake_A, same_A, back_A = self.G_B(torch.cat([B, A, fake_B])).chunk(3)
         else:
             fake_B, fake_A = self.G_A(A), self.G_B(B)
             back_A = self.G_B(fake_B)
-            same_A, same_B = (self.G_B(A), self.G_A(B)) if config.identity else (A, B)
+            same_A, same_B = (self.G_B(A), self.G_A(B)) if keep else (A, B)
         back_B = self.G_A(fake_A)
         with frozen(self.D_A, self.D_B):
             fool_A, fool_B = lsgan(self.D_A(fake_B), 1), lsgan(self.D_B(fake_A), 1)
         terms = {"fool_A": fool_A, "fool_B": fool_B}
         cycle = {"cycle_A": (config.cycle, l1(back_A, A)), "cycle_B": (config.cycle, l1(back_B, B))}
-        keep = config.identity * config.cycle
         identity = {"identity_A": (keep, l1(same_B, B)), "identity_B": (keep, l1(same_A, A))} if keep else {}
         yield minimise(self.generators, **terms, **cycle, **identity)
 
@@ -146,6 +147,7 @@ class CycleGAN(Translating):
         first: int = 0,
     ) -> Tensor:
         """G_A(x) from A to B, or G_B(x) from B to A."""
-        self.check(x, direction, instances=instances, style=style)
+        plain(instances, style)
         net = self.G_B if direction == "BtoA" else self.G_A
+        self.check(x, direction, channels=next(net.parameters()).shape[1])
         return through(net, x, as_published=as_published, seed=seed, first=first)

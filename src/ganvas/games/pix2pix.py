@@ -12,7 +12,7 @@ from torch import Tensor
 from ganvas.errors import UsageError
 from ganvas.game import Player, Turn, frozen, minimise
 from ganvas.games import Count, Fraction, Presets, Rate, Weight, register
-from ganvas.games._translating import Translating, check_patches, generator, through
+from ganvas.games._translating import Translating, check_patches, generator, plain, through
 from ganvas.losses import accuracy, bce, l1
 from ganvas.nets.isola import PatchCritic
 from ganvas.nets.maps import one_hot
@@ -91,6 +91,7 @@ class Pix2Pix(Translating):
         self.directions = (config.direction,)
         self.G = generator(config, inputs, outputs, (sides[0], sides[1]))
         self.multiple, self.least = self.G.multiple, self.G.least
+        self.check_size(sides[0], sides[1])
         move = adam(config.lr, (config.beta1, 0.999))
         schedule = epoch_decay(shift=1 if config.decay == "as-published" else 0, longer=1)
         self.generator = Player((self.G,), move, schedule)
@@ -141,5 +142,6 @@ class Pix2Pix(Translating):
         first: int = 0,
     ) -> Tensor:
         """G(x), in the direction that it was trained for. Of label maps with instances G sees the labels alone."""
-        self.check(x, direction, instances=None if self.classes else instances, style=style)
+        plain(None if self.classes else instances, style)
+        self.check(x, direction, channels=next(self.G.parameters()).shape[1], classes=self.classes)
         return through(self.G, self.condition(x), as_published=as_published, seed=seed, first=first)

@@ -23,7 +23,6 @@ from ganvas.nets.maps import REGIONS, edges, one_hot, pooled
 from ganvas.nets.perceptual import Kind, Perceptual
 from ganvas.nets.styles import Styles, shown_styles
 from ganvas.nets.wang import Encoder, GlobalGenerator, LocalEnhancer, MultiscaleCritic, head
-from ganvas.ops.maps import VOID
 from ganvas.optim import adam, during, epoch_decay
 from ganvas.schema import Schema
 
@@ -163,7 +162,7 @@ class Pix2PixHD(Translating):
         check_sides((sides[0], sides[1]), self.multiple)
         self.check_size(*sides)
 
-        seen = self.classes + self.bounded if self.labelled else schema["A"][0]
+        self.seen = seen = self.classes + self.bounded if self.labelled else schema["A"][0]
         inputs, width = seen + (config.style_channels if encodes else 0), config.width
         if self.local:
             self.G: GlobalGenerator | LocalEnhancer = LocalEnhancer(
@@ -281,13 +280,13 @@ class Pix2PixHD(Translating):
 
         As long as G1 is all that has learnt, it is G1's picture, enlarged.
         """
-        self.check(x, direction, instances=instances, style=style)
+        self.fits(x, direction, instances, style)
         half = bool(self.coarsely)
         if not self.labelled:
             x = F.avg_pool2d(x, 2) if half else x
         else:
             if self.E is not None and style is None:
-                style = self.draw_style(x, instances, seed=seed, first=first)
+                style = self.styles.draw(x, x if instances is None else instances, chosen={}, seed=seed, first=first)
             if half:
                 x, instances, style = decimated(x), decimated(instances), decimated(style)
             x = self.shown(x, instances)
@@ -301,11 +300,11 @@ class Pix2PixHD(Translating):
     def style_of(self, image: Tensor, labels: Tensor, instances: Tensor | None = None) -> Tensor:
         """The style of each region of pictures [B, 3, H, W], as E sees it: [B, F, H, W]. Raises UsageError as
         `translate` does."""
-        self.check(labels, None, instances=instances)
+        self.fits(labels, None, instances)
         E = self.encoder()
         if image.shape[-2:] != labels.shape[-2:]:
             raise UsageError("A picture and its label map must be of one size.")
-        regions = instances if self.bounded and instances is not None else labels
+        regions = labels if instances is None else instances
         if bool(self.coarsely):  # then it has learnt at half size
             half: Tensor = pooled(E(F.avg_pool2d(image, 2)), decimated(regions))
             return F.interpolate(half, scale_factor=2, mode="nearest")
@@ -322,9 +321,9 @@ class Pix2PixHD(Translating):
         first: int = 0,
     ) -> Tensor:
         """A style for each region, [B, F, H, W], among those that `survey` found for its class; see `Styles.draw`."""
-        self.check(labels, None, instances=instances)
+        self.fits(labels, None, instances)
         self.encoder()
-        regions = instances if self.bounded and instances is not None else labels
+        regions = labels if instances is None else instances
         return self.styles.draw(labels, regions, chosen=chosen or {}, seed=seed, first=first)
 
     @torch.no_grad()
@@ -350,27 +349,21 @@ class Pix2PixHD(Translating):
             raise UsageError("This run knows no styles: it was trained without an encoder.")
         return self.E
 
-    def check(
-        self, x: Tensor, direction: str | None, *, instances: Tensor | None = None, style: Tensor | None = None
-    ) -> None:
+    def fits(self, x: Tensor, direction: str | None, instances: Tensor | None, style: Tensor | None = None) -> None:
         """Raises UsageError for what this game cannot translate."""
-        super().check(x, direction)
+        self.check(x, direction, channels=self.seen, classes=self.classes if self.labelled else 0)
         if style is not None:
             self.encoder()
-        if self.labelled != (x.ndim == 3 and not x.is_floating_point()):
-            wanted, given = ("label maps", "pictures") if self.labelled else ("pictures", "label maps")
-            raise UsageError(f"This run translates {wanted}, not {given}.")
-        if not self.labelled:
+            if style.shape[1:] != (self.config.style_channels, *x.shape[-2:]):
+                raise UsageError(f"A style has {self.config.style_channels} channels and the size of its label map.")
+        if not self.bounded:
             if instances is not None:
-                raise UsageError("This run translates pictures, which have no instances: leave them away.")
+                raise UsageError("This run learnt without instances: leave them away.")
             return
-        if (beyond := x[(x >= self.classes) & (x != VOID)]).numel():
-            raise UsageError(f"There is no class {int(beyond.max())}: classes go from 0 to {self.classes - 1}.")
-        if self.bounded:
-            if instances is None:
-                raise UsageError("This run was trained with instance maps: give that of each label map.")
-            if instances.shape != x.shape or not 0 <= int(instances.min()) <= int(instances.max()) < REGIONS:
-                raise UsageError(f"An instance map has the size of its label map, and numbers from 0 to {REGIONS - 1}.")
+        if instances is None:
+            raise UsageError("This run was trained with instance maps: give that of each label map.")
+        if instances.shape != x.shape or not 0 <= int(instances.min()) <= int(instances.max()) < REGIONS:
+            raise UsageError(f"An instance map has the size of its label map, and numbers from 0 to {REGIONS - 1}.")
 
 
 def stopped(part: float, schedule: Schedule) -> Schedule:

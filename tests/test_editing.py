@@ -178,3 +178,13 @@ def test_a_sheet_shows_both_maps_and_both_pictures(translators: Translators, lab
     for i, tile in enumerate((maps[0], pictures[0], maps[1], pictures[1])):
         left = 2 + i * 66
         assert np.array_equal(sheet[2:66, left : left + 64], tile.repeat(2, 0).repeat(2, 1))
+
+
+def test_ids_that_no_map_can_hold_are_refused_and_odd_names_are_read(translators: Translators, tmp_path: Path) -> None:
+    run, game = opened(translators("maps"))
+    label = save(tmp_path / "q?x.png", scene()[0])
+    assert edited(run, game, label, 2, of=3).changed
+    wide = tmp_path / "wide.tif"
+    Image.fromarray(scene()[1].astype(np.int32) + 100_000).save(wide)
+    with pytest.raises(DataError, match=r"has the instance id 1.*holds ids up to 65535"):
+        edited(run, game, label, 2, instances=wide, instance=100_000)

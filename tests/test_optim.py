@@ -20,7 +20,6 @@ from ganvas.optim import (
     epoch_decay,
     exponential_decay,
     keras_adam,
-    linear_decay,
     rmsprop,
 )
 
@@ -130,20 +129,12 @@ def test_exponential_decay_is_continuous_over_the_run() -> None:
     assert at(schedule, 51) / at(schedule, 50) == pytest.approx(0.02**0.01)
 
 
-@pytest.mark.parametrize(
-    ("flat", "want"),
-    [(0.5, [1, 1, 1, 0.5, 0]), (0.0, [1, 0.75, 0.5, 0.25, 0]), (0.75, [1, 1, 1, 1, 0])],
-)
-def test_linear_decay_is_flat_then_straight(flat: float, want: list[float]) -> None:
-    assert [at(linear_decay(flat), step) for step in (0, 25, 50, 75, 100)] == pytest.approx(want)
-
-
 @settings(deadline=None)
 @given(step=st.integers(0, 300), total=st.integers(1, 200), flat=st.floats(0, 0.99), rate=st.floats(1e-3, 1))
 def test_schedules_stay_between_0_and_1(step: int, total: int, flat: float, rate: float) -> None:
     """Beyond the planned end too, where a run may be taken on."""
     stepped = (epoch_decay(flat, **how) for how in (INTENDED, RELEASED, HD))
-    for schedule in (constant, linear_decay(flat), exponential_decay(rate), *stepped):
+    for schedule in (constant, exponential_decay(rate, flat), *stepped):
         assert 0 <= at(schedule, step, total) <= 1
         assert at(schedule, step + 1, total) <= at(schedule, step, total)
 

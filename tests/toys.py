@@ -20,7 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ganvas.engine import Engine
 from ganvas.game import Clock, Game, Player, Turn, exactly, frozen, minimise, wide
-from ganvas.optim import adam, exponential_decay, keras_adam, linear_decay
+from ganvas.optim import adam, exponential_decay, keras_adam
 
 Z, W, SIDE = 4, 4, 8  # latent, width, pixels
 
@@ -147,7 +147,7 @@ class Penalised(Toy):
     def __init__(self) -> None:
         super().__init__()
         self.G, self.D = Generator(), Critic()
-        self.generator = Player((self.G,), adam(1e-3, (0.0, 0.9)), linear_decay(0.25))
+        self.generator = Player((self.G,), adam(1e-3, (0.0, 0.9)), exponential_decay(0.1, 0.25))
         self.critic = Player((self.D,), adam(1e-3, (0.0, 0.9)))
 
     def round(self, image: Tensor) -> Iterator[Turn]:

@@ -18,7 +18,6 @@ __all__ = [
     "epoch_decay",
     "exponential_decay",
     "keras_adam",
-    "linear_decay",
     "rmsprop",
 ]
 
@@ -75,16 +74,6 @@ def exponential_decay(rate: float, flat: float = 0.0) -> Schedule:
     def schedule(clock: Clock) -> float:
         part = (clock.step / clock.total_steps - flat) / (1 - flat)
         return float(rate ** max(0.0, part))
-
-    return schedule
-
-
-def linear_decay(flat: float = 0.5) -> Schedule:
-    """1 for the first ``flat`` part of the run, then straight to 0 at its end."""
-
-    def schedule(clock: Clock) -> float:
-        left = 1 - clock.step / clock.total_steps
-        return min(1.0, max(0.0, left / (1 - flat)))
 
     return schedule
 

@@ -188,3 +188,25 @@ def test_single_pictures_leave_nothing_behind(tmp_path: Path, cache: Path, monke
     gc.collect()
     assert not list((tmp_path / "tmp").iterdir())
     assert sorted((cache / "stores").glob("*")) == before
+
+
+def test_of_files_beside_each_other_those_are_instance_maps_that_say_so(folder: Path, tmp_path: Path) -> None:
+    """As Cityscapes has them: the label maps and the instance maps in one folder."""
+    ids, objects = np.zeros((4, 4), np.uint8), np.arange(16, dtype=np.uint16).reshape(4, 4)
+    files = {"gt/x_gtFine_labelIds.png": ids, "gt/x_gtFine_instanceIds.png": encoded(objects)}
+    at = write(tmp_path, files)
+    label, how = f"{at}/gt/x_gtFine_labelIds.png", {"field": "labels", "like": "labels:x?crop=4", "classes": 1}
+    row = open_input(label, **how, instances=f"{at}/gt").whole(0)  # type: ignore[arg-type]
+    assert row["instances"].flatten().tolist() == list(range(16))
+    write(tmp_path, {"gt/x_inst.png": encoded(objects)})
+    with pytest.raises(GanvasError, match="two instance maps of one name"):
+        open_input(label, **how, instances=f"{at}/gt")  # type: ignore[arg-type]
+    with pytest.raises(GanvasError, match="is no instance map"):
+        open_input(label, **how, instances="~nosuch/x.png")  # type: ignore[arg-type]
+
+
+def test_what_cannot_be_read_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    at = write(tmp_path, {**{f"in/{i}.png": noise(i, 4, 4, 3) for i in range(5)}, "in/bad.jpg": b"no picture"})
+    assert len(open_input(f"{at}/in", field="image", like="unpaired:x?crop=4")) == 5
+    assert "note: 1 of 6 in " in (said := capsys.readouterr().err)
+    assert "bad.jpg: not a picture that can be read" in said

@@ -257,3 +257,13 @@ def test_nets_that_the_authors_flags_do_not_name_are_told(shapes: Shapes, senten
     text = (tmp_path / "out" / "README.txt").read_text()
     assert ("define_G" in text) == (sentence is not None)
     assert sentence is None or sentence in text
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "labels"), [(1, 1, 0), (5, 1, 5), (3, 1, 0)])
+def test_a_run_of_grey_pictures_comes_out_too(inputs: int, outputs: int, labels: int, tmp_path: Path) -> None:
+    parts = {"G": unet(inputs, outputs, 4, 5, "instance"), "D": patches(inputs + outputs, 4)}
+    files = {part: save(tmp_path / part, shapes, i) for i, (part, shapes) in enumerate(parts.items())}
+    run = import_run("pix2pix", files, out=tmp_path / "run", labels=labels or None)
+    assert [one.difference < 1e-5 for one in export_published(run, tmp_path / "out")] == [True, True]
+    if inputs == outputs:  # two channels leave none for the input of a picture in colour
+        assert import_run("pix2pix", {"D": files["D"]}, out=tmp_path / "alone").config.schema["B"][0] == 1

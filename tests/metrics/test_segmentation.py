@@ -183,3 +183,16 @@ def test_pictures_of_maps_show_what_the_maps_say_as_far_as_they_do(tmp_path: Pat
     assert (wrong.parts["real"], wrong.parts["iou 0"], wrong.parts["accuracy 1"]) == (1, 0, 1)
     assert wrong.n == 4
     assert wrong.recipe["segmenter"] == "a.onnx"
+
+
+def test_a_segmenter_that_fails_leaves_the_figures_of_others_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = open_data(labels(tmp_path / "data"))
+    pool = [helper.make_node("AveragePool", ["x"], ["y"], kernel_shape=[64, 64])]
+    segmenter = Segmenter(saved(tmp_path / "b.onnx", pool), 3)
+    figures = translation_figures(
+        Painter(), data, Tools(["fd-digits", "mse", "miou"]), n=9, seed=0, segmenter=segmenter
+    )
+    assert {name: figure.n for name, figure in figures.items()} == {"fd-digits": 4, "mse": 4}
+    assert "miou left out: " in capsys.readouterr().err

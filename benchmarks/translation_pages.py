@@ -35,7 +35,7 @@ WINDOWS = "?scale_width=341&crop=256&flip=true"  # 320x240 to a shorter side of 
 
 @dataclass(frozen=True)
 class Training:
-    """One run: its system, its data and what else the command says. Steps are what one core does in the time, so that
+    """One run: its system, its data and what else the command says. Steps are what the time was enough for, so that
     the learning rate decays within them."""
 
     system: str
@@ -50,7 +50,7 @@ TRAININGS = {
     "l1": Training("pix2pix", f"camvid{WINDOWS}", HD_STEPS, ("--adversarial", "0")),
     "pix2pix": Training("pix2pix", f"camvid{WINDOWS}", 1_500),
     "apple2orange": Training("cyclegan", "apple2orange?flip=true", 5_000),
-    "bedroom2kitchen": Training("cyclegan", "bedroom2kitchen?size=64&flip=true", 1_800),
+    "bedroom2kitchen": Training("cyclegan", "bedroom2kitchen?size=64&flip=true", 4_500),
 }
 CAMVID = {"pix2pixhd": "pix2pixHD", "pix2pix": "pix2pix", "l1": "L1 alone"}
 UNPAIRED = {"apple2orange": ("apples", "oranges"), "bedroom2kitchen": ("bedrooms", "kitchens")}

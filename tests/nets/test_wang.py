@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import precision
 from ganvas.nets.isola import Norm
 from ganvas.nets.wang import Encoder, GlobalGenerator, LocalEnhancer, MultiscaleCritic, halved, head
 
@@ -201,11 +203,15 @@ def awake(net: nn.Module) -> Weights:
 def test_nets_equal_those_written_out(norm: Norm, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 5, 32, 48, dtype=dtype).to(memory_format=torch.channels_last)
-    near = {"rtol": 0, "atol": 1e-5 if dtype == torch.float32 else 1e-12}
-    nearly = {"rtol": 1e-5 if dtype == torch.float32 else 1e-12, "atol": 10 * near["atol"]}  # of what is no picture
+
+    def near(net: nn.Module, **how: Any) -> dict[str, float]:
+        if dtype == F64:
+            return {"rtol": 1e-12, "atol": 1e-12}
+        return {"rtol": 0, "atol": precision.tolerance(net, x, **how)}
+
     one = GlobalGenerator(5, 3, 4, downs=2, blocks=2, norm=norm).to(x)
     w = awake(one)
-    torch.testing.assert_close(one(x), picture(w, "model.19", features(w, x, 2, 2)), **near)
+    torch.testing.assert_close(one(x), picture(w, "model.19", features(w, x, 2, 2)), **near(one))
 
     local = LocalEnhancer(5, 3, 2, downs=2, blocks=2, local_blocks=2, norm=norm).to(x)
     w = awake(local)
@@ -214,18 +220,19 @@ def test_nets_equal_those_written_out(norm: Norm, dtype: torch.dtype) -> None:
     both = fine + features(w, half(x), 2, 2)
     both = block(w, "model1_2.1", block(w, "model1_2.0", both))
     want = picture(w, "model1_2.6", rectified(w, "model1_2.3", up(w, "model1_2.2", both)))
-    torch.testing.assert_close(local(x), want, **near)
-    torch.testing.assert_close(local(x, alone=True), features(w, x, 2, 2), **nearly)
+    torch.testing.assert_close(local(x), want, **near(local))
+    torch.testing.assert_close(local(x, alone=True), features(w, x, 2, 2), **near(local, alone=True))
 
     encoder = Encoder(5, 3, 2, downs=3, norm=norm).to(x)
     w = awake(encoder)
-    torch.testing.assert_close(encoder(x), picture(w, "model.23", features(w, x, 3, 0)), **near)
+    torch.testing.assert_close(encoder(x), picture(w, "model.23", features(w, x, 3, 0)), **near(encoder))
 
     critic = MultiscaleCritic(5, 4, layers=2, scales=3, norm=norm).to(x)
     w = awake(critic)
+    within = near(critic)
     for i, maps in zip((2, 1, 0), critic(x), strict=True):
         for ours, theirs in zip(maps, judged(w, i, x, 4), strict=True):
-            torch.testing.assert_close(ours, theirs, **nearly)
+            torch.testing.assert_close(ours, theirs, **within)
         x = half(x)
 
 

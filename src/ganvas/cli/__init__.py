@@ -27,6 +27,7 @@ from typing import Any
 import ganvas
 from ganvas.console import note
 from ganvas.errors import GanvasError, UsageError, nearest
+from ganvas.threads import limit_spinning
 
 BUG = 1
 LIGHT = ("info", "runs", "report")  # commands that need no torch
@@ -34,6 +35,7 @@ LIGHT = ("info", "runs", "report")  # commands that need no torch
 
 def main() -> None:
     """The entry point: runs the command in ``sys.argv`` and exits with its code."""
+    limit_spinning()
     if sys.stdout is None:  # closed by whoever started us
         sys.stdout = open(os.devnull, "w", errors="ignore")  # noqa: SIM115 - for the rest of our life
     elif isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be text, nor a terminal know every letter

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,13 @@ if TYPE_CHECKING:
     from translators import Translators
 
 # One thread: the nets of tests are too small for two, and two workers of the suite must not fight over the cores.
-os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
-torch.set_num_threads(1)
+# TEST_THREADS=4 runs the suite with more, to see that no tolerance depends on it.
+os.environ["OMP_NUM_THREADS"] = os.environ.get("TEST_THREADS", "1")  # of the processes that tests start
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+# A shell's background jobs ignore SIGINT, and so would every process that the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadlines: a busy machine is no bug. Where a change is judged, the same examples every time.
 settings.register_profile("ganvas", deadline=None, derandomize="CI" in os.environ)

@@ -16,7 +16,7 @@ from ganvas.data.groups import Group, group
 from ganvas.data.members import Members
 from ganvas.data.shards import Shard
 from ganvas.data.source import Source, stamp
-from ganvas.data.spec import Spec, filled, parse, suited
+from ganvas.data.spec import Spec, filled, parse, shortened, suited
 from ganvas.data.store import Building, Store, obtain
 from ganvas.data.stream import streamed
 from ganvas.errors import DataError, nearest
@@ -40,7 +40,9 @@ def open_data(spec: str, *, prefer: Sequence[str] = (), natural: bool = False, v
         if (grouped := group(asked, prefer)) is not None:
             return gathered(grouped, asked, verify=verify)
     except OSError as error:
-        raise DataError(f"{error.filename or asked.source} cannot be read: {error.strerror or error}.") from error
+        raise DataError(
+            f"{shortened(str(error.filename or asked.source))} cannot be read: {error.strerror or error}."
+        ) from error
     suited(asked, asked.kind or "images")
     source = find(asked)
     asked = filled(asked, source.keys)
@@ -58,7 +60,9 @@ def open_data(spec: str, *, prefer: Sequence[str] = (), natural: bool = False, v
             verify=verify,
         )
     except OSError as error:  # what was there a moment ago
-        raise DataError(f"{error.filename or source.where} cannot be read: {error.strerror or error}.") from error
+        raise DataError(
+            f"{shortened(str(error.filename or source.where))} cannot be read: {error.strerror or error}."
+        ) from error
     bad = store.found["bad"]
     tolerate(source.where, bad["count"], bad["of"], list(bad["files"].items()), asked)
     return Dataset(asked, "mixture" if source.mixture else "images", source.layout, store, source.mixture)
@@ -108,10 +112,12 @@ def find(spec: Spec) -> Source:
     except (FileNotFoundError, ValueError, RuntimeError):  # the last two: nothing can have such a name
         hint = nearest(spec.source, [*EMBEDDED, *named.SETS])
         raise DataError(
-            f"There is no data {spec.source!r}: it is neither a file or folder nor a named set; {hint}."
+            f"There is no data {shortened(spec.source)!r}: it is neither a file or folder nor a named set; {hint}."
         ) from None
     except OSError as error:
-        raise DataError(f"{error.filename or spec.source} cannot be read: {error.strerror or error}.") from error
+        raise DataError(
+            f"{shortened(str(error.filename or spec.source))} cannot be read: {error.strerror or error}."
+        ) from error
 
 
 def _at(path: Path) -> Source:

@@ -70,6 +70,12 @@ class Extrema:
         if values.size:
             self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
 
+    def merge(self, other: Extrema) -> None:
+        """Widens it by what was seen elsewhere."""
+        if other:
+            self.whole &= other.whole
+            self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+
     def __bool__(self) -> bool:
         return self.low <= self.high
 

@@ -116,7 +116,7 @@ def edited(
 
 def _ids(path: Path) -> NDArray[np.int64]:
     try:
-        return read_ids(Encoded(path.name, str(path)))[0]
+        return read_ids(Encoded(path.name, str(path)))[0].astype(np.int64)
     except BadPicture as why:
         raise DataError(f"{path} cannot be read as a map: {why}.") from None
 

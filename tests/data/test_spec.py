@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ganvas.data import Spec, keys, parse
 from ganvas.data.opening import find
+from ganvas.data.ranges import Range
 from ganvas.data.source import Source
 from ganvas.data.spec import GROUPED, KEYS, KINDS, PLANNED
 from ganvas.errors import GanvasError, UsageError
@@ -19,6 +20,9 @@ SIDES = st.integers(1, 4096)
 WORDS = st.from_regex(r"[A-Za-z0-9_-]+", fullmatch=True)
 SOURCES = st.text(min_size=1).filter(lambda text: "\0" not in text)
 PLAIN = SOURCES.filter(lambda text: not re.match("[a-z][a-z-]+:", text))  # as a path, not as a kind
+
+NUMBERS = st.floats(-1e6, 1e6) | st.integers(-(10**16), 10**16).map(float)
+RANGES = st.tuples(NUMBERS, NUMBERS).filter(lambda two: two[0] < two[1]).map(lambda two: Range(*two))
 
 common = {
     "split": st.none() | WORDS,
@@ -31,6 +35,8 @@ pictures = {
     "resize": st.sampled_from([None, "bicubic", "bilinear"]),
     "flip": st.booleans(),
     "channels": st.sampled_from([None, "rgb", "grey"]),
+    "range": st.none() | RANGES,
+    "max_pixels": st.none() | st.integers(1, 10**12 - 1),
     "max_bad": st.floats(0, 1),
     "strict": st.booleans(),
     "stream": st.booleans(),
@@ -42,13 +48,13 @@ SCALED = (  # sizes that windows fit, where both are said
     | st.fixed_dictionaries({"scale_width": SIDES})
 )
 grouped = {
-    **{key: pictures[key] for key in ("flip", "channels", "max_bad", "strict")},
+    **{key: pictures[key] for key in ("flip", "channels", "range", "max_pixels", "max_bad", "strict")},
     "crop": st.none() | st.tuples(st.integers(1, 64), st.integers(1, 64)),
 }
 OF_KINDS = {
     "paired": {"side_by_side": st.sampled_from([None, "AB", "BA"])},
     "unpaired": {},
-    "labels": {"classes": st.none() | st.integers(1, 255)},
+    "labels": {"classes": st.none() | st.integers(1, 255), "void": st.sampled_from([None, "255", "none"])},
 }
 SPECS = (
     st.builds(Spec, PLAIN, st.none(), **common, **pictures)
@@ -126,6 +132,13 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Spec("s", "labels", crop=(256, 256), scale_width=512, classes=34),
             "labels:s?crop=256&scale_width=512&classes=34",
         ),
+        ("a?range=0..4095", Spec("a", range=Range(0, 4095)), "a?range=0..4095"),
+        ("a?range=0..1.0", Spec("a", range=Range(0, 1)), "a?range=unit"),
+        ("a?range=-1..1", Spec("a", range=Range(-1, 1)), "a?range=signed"),
+        ("a?range=-1000.5..4e2", Spec("a", range=Range(-1000.5, 400)), "a?range=-1000.5..400"),
+        ("a?range=auto", Spec("a"), "a"),
+        ("a?max-pixels=400M", Spec("a", max_pixels=400_000_000), "a?max-pixels=400000000"),
+        ("labels:a?void=none", Spec("a", "labels", void="none"), "labels:a?void=none"),
         ("a?load_size=286x286&crop=256", Spec("a", crop=(256, 256), load_size=(286, 286)), "a?crop=256&load_size=286"),
     ],
 )
@@ -147,6 +160,8 @@ def test_reads_what_is_written_and_writes_it_in_one_way(text: str, spec: Spec, c
         ("digits?load-size=1", "did you mean 'load_size'"),
         ("digits?side_by_side=AB", "did you mean 'side-by-side'"),
         ("images:x?scale_width=3", "scale_width says nothing"),
+        ("paired:x?void=none", "void says nothing: only labels data"),
+        ("mixture:ring8?range=unit", "range says nothing"),
         ("hub:x?classes=3", "classes says nothing"),
         ("unpaired:x?side-by-side=AB", "only paired data has pairs"),
         ("labels:x?stream=true", "read into the store; leave it away"),
@@ -177,6 +192,21 @@ WRONG = {
     "resize": ["nearest", "Bilinear", ""],
     "flip": ["yes", "1", "True", ""],
     "channels": ["gray", "rgba", "3"],
+    "range": [
+        "",
+        "0",
+        "0-4095",
+        "4095..0",
+        "1..1",
+        "0..nan",
+        "0..inf",
+        "0..1e999",
+        "unitt",
+        "0...1",
+        "٣..4",
+        "1_0..20",
+    ],
+    "max-pixels": ["0", "-1", "1e9", "many", "400MP", "1" * 13],
     "limit": ["0", "-1", "1.5", "1e3", "many", "1" * 13],
     "max-bad": ["-1", "2", "101%", "none", "inf"],
     "strict": ["no", "0"],
@@ -185,6 +215,7 @@ WRONG = {
     "load_size": ["0", "256x", "4097", ""],
     "scale_width": ["0", "1024x512", "4097", "wide", ""],
     "classes": ["0", "256", "-1", "many", ""],
+    "void": ["0", "true", "256", ""],
     "side-by-side": ["A", "ab", "AA", ""],
 }
 
@@ -199,3 +230,12 @@ def test_a_value_that_its_key_does_not_take_is_answered_with_those_it_takes(key:
 def test_every_key_is_explained_and_every_key_is_tried_with_wrong_values() -> None:
     assert set(keys()) == set(WRONG)
     assert all(len(text) > 20 for text in keys().values())
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "{}:x", "digits?size={}", "digits?{}=1", "a{}?size=1&size=1", "?{}", "paired:{}?crop=none"]
+)
+def test_what_a_sentence_repeats_of_a_spec_is_short(text: str) -> None:
+    with pytest.raises(GanvasError) as caught:
+        find(parse(text.format("x" * 5000)))
+    assert len(sentence(caught.value)) < 700

@@ -230,10 +230,10 @@ def test_an_interrupted_reading_of_pictures_leaves_nothing(
     write(tmp_path, {f"{i:03d}.png": noise(i) for i in range(200)})
     decode = building.decode
 
-    def interrupted(picture: Any, preparation: Any) -> Any:
+    def interrupted(picture: Any, *preparation: Any) -> Any:
         if picture.name == "150.png":
             raise KeyboardInterrupt
-        return decode(picture, preparation)
+        return decode(picture, *preparation)
 
     with monkeypatch.context() as patch:
         patch.setattr(building, "decode", interrupted)

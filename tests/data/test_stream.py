@@ -276,7 +276,7 @@ def test_a_step_far_away_is_found_without_reading_what_came_before(
     decoded: list[str] = []
     unpacked: list[int] = []
     decode, batches_of = room.decode, parquet_room._Pictures._batches
-    monkeypatch.setattr(room, "decode", lambda picture, how: decoded.append(picture.name) or decode(picture, how))
+    monkeypatch.setattr(room, "decode", lambda picture, *how: decoded.append(picture.name) or decode(picture, *how))
     monkeypatch.setattr(parquet_room._Pictures, "_batches", lambda self, g: unpacked.append(g) or batches_of(self, g))
     batches = Batches(data, 2, seed=0)
     batches(10**6)
@@ -326,7 +326,7 @@ def test_a_short_pass_reads_and_decodes_the_rows_it_gives_and_no_others(
     decoded: list[str] = []
     read: list[int] = []
     decode, reading = room.decode, Streamed.read
-    monkeypatch.setattr(room, "decode", lambda picture, how: decoded.append(picture.name) or decode(picture, how))
+    monkeypatch.setattr(room, "decode", lambda picture, *how: decoded.append(picture.name) or decode(picture, *how))
     monkeypatch.setattr(Streamed, "read", lambda self, rows, *how: read.extend(rows) or reading(self, rows, *how))
     for window, batch, steps in ((4, 2, 1), (4, 2, 3), (4, 3, 4), (9, 20, 2)):  # of nine rows
         monkeypatch.setattr(room, "WINDOW_ROWS", (window, window))

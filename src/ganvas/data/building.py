@@ -8,17 +8,19 @@ import os
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
 
-from ganvas.data.pictures import Preparation, SizesDiffer, decode, opened, prepare, quietly, upright_size
-from ganvas.data.source import BadPicture, Block, Part, Pixels, Rows, Scan, Source, Vectors
+from ganvas.data.colors import RangeUnknown, Reading, Remarks, extrema, is_deep
+from ganvas.data.pictures import MOST_PIXELS, Preparation, SizesDiffer, decode, opened, prepare, quietly, upright_size
+from ganvas.data.ranges import SIXTEEN_BITS, Extrema, decide, sentence
+from ganvas.data.source import BadPicture, Block, Encoded, Part, Pixels, Rows, Scan, Source, Vectors
 from ganvas.data.spec import Size, Spec
 from ganvas.data.store import Building
 from ganvas.errors import DataError
@@ -28,6 +30,9 @@ LARGEST_KEPT = 256  # pixels a side up to which pictures that are all alike stay
 QUICK = 1.5e-4  # seconds a picture up to which one thread is faster than many
 MOST_AT_ONCE = 1 << 24  # bytes of prepared pixels that a thread works on: a block of large pictures is cut
 NAMED = 100  # bad files that are listed; all are counted
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 @dataclass
@@ -50,11 +55,63 @@ def build(source: Source, spec: Spec, building: Building, *, natural: bool = Fal
     scan = source.scan()
     chosen = choose(scan, spec)
     prepared = preparation(source, scan, spec, natural)
-    try:
-        _fill(source, scan, chosen, prepared, spec, building)
-    except SizesDiffer:
+    reading, notes = reading_of(spec), list[str]()
+    while True:
+        try:
+            _fill(source, scan, chosen, prepared, spec, building, reading)
+        except SizesDiffer:
+            prepared = replace(prepared, size=(SIDE, SIDE), keep=False)
+        except RangeUnknown:  # only then all images are looked at first
+            rows = ((scan.parts[name], rows) for name, rows in chosen.values())
+            pictures = (
+                one for part, mine in rows for block in part.read(mine) if isinstance(block, list) for one in block
+            )
+            reading, said = ranged(pictures, reading, source.where)
+            notes = [said] if said else []
+        else:
+            break
         building.restart()
-        _fill(source, scan, chosen, replace(prepared, size=(SIDE, SIDE), keep=False), spec, building)
+        reading = replace(reading, remarks=Remarks())
+    told(building.found, spec, reading, notes)
+
+
+def reading_of(spec: Spec) -> Reading:
+    """How a spec reads files: its range, and how large images may be."""
+    return Reading(spec.range, spec.max_pixels or MOST_PIXELS)
+
+
+def ranged(pictures: Iterable[Encoded], reading: Reading, where: str) -> tuple[Reading, str]:
+    """The reading with the range that the numbers of all those images are in, and a sentence on it, if there
+    are any. Images of 8 bits are passed over by their headers. Raises DataError where the numbers do not tell."""
+    seen = Extrema()
+
+    def numbers(picture: Encoded) -> Extrema:
+        try:
+            with opened(picture, reading.most) as image:
+                return extrema(image) if is_deep(image) else Extrema()
+        except BadPicture:  # it will be named
+            return Extrema()
+
+    with quietly():
+        for one in in_threads(pictures, numbers):
+            seen.merge(one)
+    chosen = decide(seen, where)
+    return replace(reading, range=chosen), sentence(chosen, seen, "images of more than 8 bits") if seen else ""
+
+
+def told(found: dict[str, Any], spec: Spec, reading: Reading, notes: list[str]) -> None:
+    """Puts into ``found`` what there is to say of the values that were read: ``notes``, ``range`` (as the key takes it)
+    and ``range_by`` (format, values or spec), where any image or array has more than 8 bits."""
+    remarks = reading.remarks
+    notes = [*notes, *remarks.sentences()]
+    if remarks.ranged:
+        found |= {"range": str(reading.range), "range_by": "values" if spec.range is None else "spec"}
+    elif remarks.deep:
+        found |= {"range": str(SIXTEEN_BITS), "range_by": "format"}
+    elif spec.range is not None and "range" not in found:
+        notes.append(f"range={spec.range} changes nothing: all images have 8 bits a channel")
+    if notes:
+        found["notes"] = [*found.get("notes", []), *notes]
 
 
 # ---- which rows ------------------------------------------------------------------------------------------------------
@@ -101,26 +158,26 @@ def preparation(source: Source, scan: Scan, spec: Spec, natural: bool) -> Prepar
     if arrays:
         own = {(shape[1], shape[0]) for shape in shapes if shape and len(shape) == 3}
         return prepared(own.pop() if len(own) == 1 else (SIDE, SIDE))
-    first = next(first_sizes(scan), (SIDE, SIDE))
+    first = next(first_sizes(scan, spec.max_pixels), (SIDE, SIDE))
     if natural or max(first) <= LARGEST_KEPT:
         return prepared(first, keep=True)
     return prepared((SIDE, SIDE))
 
 
-def first_sizes(scan: Scan) -> Iterator[Size]:
-    """The sizes of the pictures that can be read, from the first on."""
+def first_sizes(scan: Scan, most: int | None = None) -> Iterator[Size]:
+    """The sizes of the pictures that can be read, from the first on. most: pixels that one may have."""
     for part in scan.parts.values():
         for block in part.read(np.arange(len(part.names))):
             for picture in block if isinstance(block, list) else []:
                 try:
-                    with quietly(), opened(picture) as image:
+                    with quietly(), opened(picture, most or MOST_PIXELS) as image:
                         size = upright_size(image)
                 except BadPicture:
                     continue
                 yield size
 
 
-def _prepared(block: Block, preparation: Preparation) -> _Done:
+def _prepared(block: Block, preparation: Preparation, reading: Reading) -> _Done:
     """One block, in a thread."""
     if not isinstance(block, list):
         return _prepared_array(block, preparation)
@@ -129,7 +186,7 @@ def _prepared(block: Block, preparation: Preparation) -> _Done:
     done = _Done(pixels)
     for i, picture in enumerate(block):
         try:
-            pixels[len(done.kept)], size, mode = decode(picture, preparation)
+            pixels[len(done.kept)], size, mode = decode(picture, preparation, reading)
         except BadPicture as error:
             done.bad.append((picture.name, str(error)))
             continue
@@ -161,6 +218,7 @@ def _fill(
     preparation: Preparation,
     spec: Spec,
     building: Building,
+    reading: Reading,
 ) -> None:
     total = sum(len(rows) for _, rows in chosen.values())
     labelled = all(part.labels is not None for part in scan.parts.values())
@@ -173,7 +231,9 @@ def _fill(
             part = scan.parts[name]
             kept = [rows[:0]]
             seen = 0
-            for n, done in _in_order(_cut(part.read(rows), preparation), preparation):
+            for n, done in _in_order(
+                _cut(part.read(rows), preparation), partial(_prepared, preparation=preparation, reading=reading)
+            ):
                 field_name = "image" if done.values.ndim == 4 else "vector"
                 column = building.column(f"{split}.{field_name}", done.values.dtype.name, done.values.shape[1:])
                 column.append(done.values)
@@ -232,16 +292,16 @@ def _cut(blocks: Iterator[Block], preparation: Preparation) -> Iterator[Block]:
             yield block
 
 
-def _in_order(blocks: Iterator[Block], preparation: Preparation) -> Iterator[tuple[int, _Done]]:
+def _in_order(blocks: Iterator[Block], work: Callable[[Block], _Done]) -> Iterator[tuple[int, _Done]]:
     """Prepares blocks on every core; yields how many rows each had, and the result, in the order of the blocks.
 
     Tiny pictures stay in this thread: others would only fight it for the interpreter's lock.
     """
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = _workers()
     pace = math.inf  # seconds a picture, in the quickest block so far: the first one also warms up
     for number, block in enumerate(blocks):
         began = time.perf_counter()
-        done = _prepared(block, preparation)
+        done = work(block)
         pace = min(pace, (time.perf_counter() - began) / len(block))
         yield len(block), done
         if workers > 1 and number and pace > QUICK:
@@ -252,7 +312,7 @@ def _in_order(blocks: Iterator[Block], preparation: Preparation) -> Iterator[tup
     with ThreadPoolExecutor(workers, "decode") as pool:
         try:
             for block in blocks:
-                waiting.append((len(block), pool.submit(_prepared, block, preparation)))
+                waiting.append((len(block), pool.submit(work, block)))
                 if len(waiting) > 2 * workers:  # so much is in memory, whatever the size of the set
                     n, future = waiting.popleft()
                     yield n, future.result()
@@ -260,6 +320,26 @@ def _in_order(blocks: Iterator[Block], preparation: Preparation) -> Iterator[tup
                 yield n, future.result()
         finally:
             for _, future in waiting:
+                future.cancel()
+
+
+def _workers() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_threads(items: Iterable[T], work: Callable[[T], U]) -> Iterator[U]:
+    """What ``work`` makes of the items, in their order, on every core; few at a time are in memory."""
+    waiting: deque[Future[U]] = deque()
+    with ThreadPoolExecutor(_workers(), "decode") as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > 4 * _workers():
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
                 future.cancel()
 
 

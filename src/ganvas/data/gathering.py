@@ -10,7 +10,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
@@ -18,10 +18,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ganvas.data.building import NAMED, choose, progress, tolerate
+from ganvas.data.building import NAMED, choose, in_threads, progress, ranged, reading_of, told, tolerate
+from ganvas.data.colors import RangeUnknown, Reading, Remarks
 from ganvas.data.geometry import Geometry, nearest
 from ganvas.data.groups import Group, Row
-from ganvas.data.maps import instances_of, labels_of, read_ids
+from ganvas.data.maps import instances_of, is_mask, labels_of, read_ids
 from ganvas.data.pictures import Preparation, decode, quietly, read_halves
 from ganvas.data.source import BadPicture, Encoded, Part, Scan
 from ganvas.data.spec import Size, Spec
@@ -61,9 +62,79 @@ def gather(group: Group, spec: Spec, building: Building, *, alike: bool) -> None
     rows, says = group.complete()
     chosen = pick(rows, spec)
     total = sum(len(rows) for sides in chosen.values() for rows in sides.values())
-    read = partial(_read, group, Geometry.of(spec), 1 if spec.channels == "grey" else 3)
-    fill(building, spec, group.where, chosen, total, read, alike=alike)
+    reading, notes = reading_of(spec), list[str]()
+    masks = _are_masks(group, spec, chosen, reading)
+    while True:
+        read = partial(_read, group, Geometry.of(spec), 1 if spec.channels == "grey" else 3, reading, masks)
+        try:
+            fill(building, spec, group.where, chosen, total, read, alike=alike)
+            break
+        except RangeUnknown:  # only then all pictures are looked at first
+            pictures = (file for row in _all(chosen) if not row.lack for file in _pictures(group, row))
+            reading, said = ranged(pictures, reading, group.where)
+            reading, notes = replace(reading, remarks=Remarks()), [said] if said else []
+            building.restart()
     building.found.update({"arrangement": says, "ignored": dict(group.ignored)})
+    if masks:
+        building.found["void"] = "none"
+        notes.append(
+            "label maps hold 0 and 255 alone and are read as masks of the classes 0 and 1; void=255 would read 255 as "
+            "void, of no class"
+        )
+    else:
+        notes += _sparse(building.found["pixels"])
+    told(building.found, spec, reading, notes)
+
+
+def _all(chosen: Mapping[str, Mapping[str, Iterable[T]]]) -> Iterator[T]:
+    """The rows of every split and side."""
+    return (row for sides in chosen.values() for rows in sides.values() for row in rows)
+
+
+def _pictures(group: Group, row: Row) -> Iterator[Encoded]:
+    """The files of a row that are no maps."""
+    return (Encoded(path, f"{group.root}{path}") for name, path in row.files.items() if name not in MAPS)
+
+
+def _are_masks(group: Group, spec: Spec, chosen: Mapping[str, Mapping[str, list[Row]]], reading: Reading) -> bool:
+    """Whether label maps are read as masks of the classes 0 and 1: where that is asked for, or where 0 and 255 are all
+    that the maps hold. The first map with another id ends the search."""
+    if group.kind != "labels" or no_class_of(spec) == "255":
+        return False
+    if spec.void == "none":
+        return True
+
+    def held(row: Row) -> tuple[bool, bool]:
+        try:
+            ids = read_ids(Encoded(row.files["labels"], f"{group.root}{row.files['labels']}"), reading.most)[0]
+        except BadPicture:
+            return True, False  # it will be named
+        return is_mask(ids), bool((ids == VOID).any())
+
+    any_void = False
+    with quietly():
+        for mask, void in in_threads((row for row in _all(chosen) if not row.lack), held):
+            if not mask:
+                return False
+            any_void |= void
+    return any_void
+
+
+def no_class_of(spec: Spec) -> str:
+    """What 255 is where 0 and 255 are all that label maps hold: "none" (class 1), or "255" (void)."""
+    return spec.void or ("none" if spec.classes in (None, 2) else "255")
+
+
+def _sparse(pixels: Mapping[str, list[int]]) -> list[str]:
+    """A sentence where few of the ids up to the highest are there at all, as in maps that hold gray levels."""
+    there = np.flatnonzero(np.sum(list(pixels.values()), 0)[:VOID]) if pixels else np.empty(0, np.int64)
+    if not len(there) or there[-1] < 32 or len(there) > 16 or 8 * len(there) > there[-1]:
+        return []
+    some = ", ".join(str(value) for value in there.tolist())
+    return [
+        f"label maps hold the ids {some}, which makes {there[-1] + 1} classes: if they are gray levels, number the "
+        "classes from 0"
+    ]
 
 
 def fill(
@@ -146,7 +217,7 @@ def _count(done: Gathered, split: str, pixels: dict[str, list[int]], highest: di
 
 
 # ---- one row ---------------------------------------------------------------------------------------------------------
-def _read(group: Group, geometry: Geometry, channels: int, row: Row) -> Gathered:
+def _read(group: Group, geometry: Geometry, channels: int, reading: Reading, masks: bool, row: Row) -> Gathered:
     """One row, in a thread. Raises DataError for a label id that no class can have."""
     first = next(iter(row.files.values()))
     done = Gathered(row.name, first, bad=row.lack)
@@ -156,41 +227,73 @@ def _read(group: Group, geometry: Geometry, channels: int, row: Row) -> Gathered
     files = {name: Encoded(path, f"{group.root}{path}") for name, path in row.files.items()}
     if group.halves:
         try:
-            halves, size, mode = read_halves(files["A"], prepare)
+            halves, size, mode = read_halves(files["A"], prepare, reading)
         except BadPicture as error:
             done.bad = str(error)
             return done
         done.fields = {name: halves[half] for name, half in group.halves.items()}
         done.sizes, done.modes = {"A": size, "B": size}, [mode]
         return done
-    return take(done, files, prepare, stretched=geometry.load_size is not None and "labels" not in files)
+    return take(done, files, prepare, reading, scaled=geometry != Geometry(), masks=masks)
 
 
 def take(
-    done: Gathered, files: Mapping[str, Encoded], prepare: Callable[[Size], Preparation], *, stretched: bool = False
+    done: Gathered,
+    files: Mapping[str, Encoded],
+    prepare: Callable[[Size], Preparation],
+    reading: Reading | None = None,
+    *,
+    scaled: bool = False,
+    masks: bool = False,
 ) -> Gathered:
-    """Reads the files of a row's fields into it, or says in it why they cannot be. stretched: files may be of several
-    sizes, as long as they are prepared to one."""
+    """Reads the files of a row's fields into it, or says in it why they cannot be. scaled: a size was asked for, and
+    files of several sizes are brought to it. masks: label maps hold 0 and 255 for the classes 0 and 1."""
+    reading = reading or Reading()
+    first: list[tuple[Size, Preparation]] = []  # what the others have to fit
+
+    def fitted(size: Size, name: str) -> Preparation:
+        made = prepare(size)
+        if not first:
+            first.append((size, made))
+        own, mine = first[0]
+        if size == own:
+            return mine
+        if not scaled:
+            remedy = f"load_size={own[0]}" if own[0] == own[1] else f"load_size={own[0]}x{own[1]}"
+            raise _Unlike(
+                f"is {own[0]}x{own[1]}, and {name} is {size[0]}x{size[1]}, which {remedy} would stretch alike"
+            )
+        if made.crop != "none" or made.size != mine.size:  # stretched to a size of its own, or cut by its own shape
+            if abs(own[0] * size[1] - own[1] * size[0]) > max(*own, *size):
+                raise _Unlike(
+                    f"is {own[0]}x{own[1]}, and {name} is {size[0]}x{size[1]}, of another shape, which load_size would "
+                    "stretch alike"
+                )
+            return replace(made, size=mine.size)
+        return made
+
     for name, file in files.items():
         try:
             if name in MAPS:
-                ids, mode = read_ids(file)
+                ids, mode = read_ids(file, reading.most)
                 size = ids.shape[1], ids.shape[0]
-                ids = nearest(ids, prepare(size))
-                done.fields[name] = labels_of(ids, file.name) if name == "labels" else instances_of(ids)
+                ids = nearest(ids, fitted(size, file.name))
+                done.fields[name] = labels_of(ids, file.name, masks=masks) if name == "labels" else instances_of(ids)
             else:
-                done.fields[name], size, mode = decode(file, prepare)
+                done.fields[name], size, mode = decode(file, partial(fitted, name=file.name), reading)
+        except _Unlike as error:
+            done.bad = str(error)
+            return done
         except BadPicture as error:
             done.bad = str(error) if file.name == done.file else f"{file.name}: {error}"
-            return done
-        own = next(iter(done.sizes.values()), size)
-        if size != own and not stretched:
-            remedy = "" if "labels" in files else ", which load_size=256 would stretch alike"
-            done.bad = f"is {own[0]}x{own[1]}, and {file.name} is {size[0]}x{size[1]}{remedy}"
             return done
         done.sizes[name] = size
         done.modes.append(mode)
     return done
+
+
+class _Unlike(BadPicture):
+    """A file of another size than the first of its row."""
 
 
 def _append(building: Building, split: str, side: str, done: Gathered) -> None:

@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from ganvas.console import note
 from ganvas.data import archives, arrays, embedded, folders, hub, named, parquet, shards, webdataset
 from ganvas.data.building import build, tolerate
 from ganvas.data.dataset import Dataset
-from ganvas.data.gathering import Unlike, gather
+from ganvas.data.gathering import Unlike, gather, no_class_of
 from ganvas.data.geometry import CROP, LOAD_SIZE, Geometry
 from ganvas.data.groups import Group, group
 from ganvas.data.members import Members
+from ganvas.data.ranges import read_range
 from ganvas.data.shards import Shard
 from ganvas.data.source import Source, stamp
-from ganvas.data.spec import Spec, filled, parse, suited
-from ganvas.data.store import Building, Store, obtain
+from ganvas.data.spec import Spec, filled, parse, shortened, suited
+from ganvas.data.store import Building, Store, known, obtain
 from ganvas.data.stream import streamed
 from ganvas.errors import DataError, nearest
+from ganvas.ops.maps import VOID
 
 EMBEDDED: dict[str, Callable[[Spec], Source]] = {
     "digits": lambda spec: embedded.digits(),
@@ -40,7 +45,9 @@ def open_data(spec: str, *, prefer: Sequence[str] = (), natural: bool = False, v
         if (grouped := group(asked, prefer)) is not None:
             return gathered(grouped, asked, verify=verify)
     except OSError as error:
-        raise DataError(f"{error.filename or asked.source} cannot be read: {error.strerror or error}.") from error
+        raise DataError(
+            f"{shortened(str(error.filename or asked.source))} cannot be read: {error.strerror or error}."
+        ) from error
     suited(asked, asked.kind or "images")
     source = find(asked)
     asked = filled(asked, source.keys)
@@ -52,16 +59,47 @@ def open_data(spec: str, *, prefer: Sequence[str] = (), natural: bool = False, v
     try:
         if asked.stream:
             return streamed(source, asked, natural=natural)
-        store = obtain(
+        store = _ranged(
             [source.identity, preparation],
+            asked,
             lambda building: build(source, asked, building, natural=natural),
             verify=verify,
         )
     except OSError as error:  # what was there a moment ago
-        raise DataError(f"{error.filename or source.where} cannot be read: {error.strerror or error}.") from error
+        raise DataError(
+            f"{shortened(str(error.filename or source.where))} cannot be read: {error.strerror or error}."
+        ) from error
+    asked = _as_read(asked, store)
     bad = store.found["bad"]
     tolerate(source.where, bad["count"], bad["of"], list(bad["files"].items()), asked)
     return Dataset(asked, "mixture" if source.mixture else "images", source.layout, store, source.mixture)
+
+
+def _ranged(address: list[Any], asked: Spec, build: Callable[[Building], None], *, verify: bool) -> Store:
+    """The store of an address, and of the range and the limit on pixels where a spec says any.
+
+    A store for which the range was decided is also that of the spec that says this very range.
+    """
+    if asked.max_pixels is not None:
+        address = [*address, ["max-pixels", asked.max_pixels]]
+    if asked.range is not None:
+        store = known(address, verify=verify)
+        if store is None or store.found.get("range") != str(asked.range):
+            store = obtain([*address, ["range", str(asked.range)]], build, verify=verify)
+        return store
+    store = obtain(address, build, verify=verify)
+    if {"I", "F"} & store.found.get("modes", {}).keys() and "range" not in store.found:
+        store = obtain([*address, ["range", "auto"]], build, verify=verify)  # each image had a range of its own
+    return store
+
+
+def _as_read(asked: Spec, store: Store) -> Spec:
+    """The spec with what was decided by the values of the set, so that whatever is read later is read alike."""
+    if asked.range is None and store.found.get("range_by") == "values":
+        asked = replace(asked, range=read_range(store.found["range"]))
+    if asked.void is None and store.found.get("void") == "none":
+        asked = replace(asked, void="none")
+    return asked
 
 
 def gathered(grouped: Group, asked: Spec, *, verify: bool = False) -> Members:
@@ -72,6 +110,7 @@ def gathered(grouped: Group, asked: Spec, *, verify: bool = False) -> Members:
     if UNLIKE in store.found:
         asked = replace(asked, load_size=LOAD_SIZE, crop=CROP)
         store = _obtain(grouped, asked, alike=False, verify=verify)
+    asked = _as_read(asked, store)
     bad = store.found["bad"]
     tolerate(grouped.where, bad["count"], bad["of"], list(bad["files"].items()), asked)
     return Members(asked, grouped.kind, grouped.layout, store)
@@ -89,7 +128,21 @@ def _obtain(grouped: Group, asked: Spec, *, alike: bool, verify: bool) -> Store:
             building.found[UNLIKE] = True
 
     preparation = [asked.size, asked.load_size, asked.scale_width, asked.channels, asked.holdout, asked.limit, alike]
-    return obtain([grouped.identity, preparation], build, verify=verify)
+    address: list[Any] = [grouped.identity, preparation]
+    store = _ranged(address, asked, build, verify=verify)
+    void = no_class_of(asked)
+    if grouped.kind == "labels" and UNLIKE not in store.found and not _reads(store, void, asked.void is not None):
+        store = _ranged([*address, ["void", void]], asked, build, verify=verify)
+    return store
+
+
+def _reads(store: Store, void: str, said: bool) -> bool:
+    """Whether a store of label maps reads 255 as `no_class_of` says it, which a spec may have said outright."""
+    there = np.flatnonzero(np.sum(list(store.found["pixels"].values()), 0)).tolist()
+    read = store.found.get("void", "255")
+    if read == void or VOID not in there:
+        return read == void or read == "255"
+    return not said and there not in ([0, VOID], [VOID])
 
 
 def find(spec: Spec) -> Source:
@@ -108,10 +161,12 @@ def find(spec: Spec) -> Source:
     except (FileNotFoundError, ValueError, RuntimeError):  # the last two: nothing can have such a name
         hint = nearest(spec.source, [*EMBEDDED, *named.SETS])
         raise DataError(
-            f"There is no data {spec.source!r}: it is neither a file or folder nor a named set; {hint}."
+            f"There is no data {shortened(spec.source)!r}: it is neither a file or folder nor a named set; {hint}."
         ) from None
     except OSError as error:
-        raise DataError(f"{error.filename or spec.source} cannot be read: {error.strerror or error}.") from error
+        raise DataError(
+            f"{shortened(str(error.filename or spec.source))} cannot be read: {error.strerror or error}."
+        ) from error
 
 
 def _at(path: Path) -> Source:

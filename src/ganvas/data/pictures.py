@@ -8,12 +8,15 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from ganvas.data.colors import Look, RangeUnknown, Reading, look, note_raw, plain, strips
+from ganvas.data.limits import LARGE, room, unbounded
 from ganvas.data.source import BadPicture, Encoded, Pixels
 from ganvas.data.spec import Size
 
@@ -21,7 +24,10 @@ SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jfif", ".webp", ".avif", ".jp2", ".gif", ".bmp", ".tif", ".tiff"),
     *(".tga", ".ppm", ".pgm", ".pbm", ".pnm"),
 )
-MOST_PIXELS = 100_000_000  # more is taken for a decompression bomb
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "JPEG2000", "GIF", "BMP", "DIB", "TIFF", "TGA", "PPM", "ICO")  # none of which
+# runs a program or reads another file, as Pillow does for some
+MOST_PIXELS = Reading.most  # more is taken for a decompression bomb
+MOST_SCANS = 100  # of a progressive JPEG: each is a pass over the whole image
 MOST_BYTES = 1 << 28  # of one encoded picture
 TURNS = {  # EXIF orientation -> what makes the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -93,20 +99,25 @@ def orientation_of(image: Image.Image) -> int:
 
 
 @contextmanager
-def opened(picture: Encoded) -> Iterator[Image.Image]:
-    """The picture's header, read. Raises BadPicture for whatever goes wrong inside, since decoders raise anything."""
+def opened(picture: Encoded, most: int = MOST_PIXELS) -> Iterator[Image.Image]:
+    """The picture's header, read. most: pixels that it may have. Raises BadPicture for whatever goes wrong inside,
+    since decoders raise anything."""
     if isinstance(picture.data, BadPicture):
         raise picture.data
     try:
         file = picture.data if not isinstance(picture.data, bytes) else io.BytesIO(picture.data)
-        with Image.open(file) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise BadPicture(f"{image.width}x{image.height} pixels: over {MOST_PIXELS // 1_000_000} megapixels")
-            yield image
-    except (BadPicture, SizesDiffer):
+        with unbounded(most), Image.open(file, formats=FORMATS) as image:
+            if (pixels := image.width * image.height) > most:
+                raise BadPicture(_too_large(f"{image.width}x{image.height} pixels: over", most))
+            if _scans(image, picture.data) > MOST_SCANS:
+                raise BadPicture(f"a progressive JPEG of over {MOST_SCANS} scans")
+            note_raw(image)
+            with room.taken(0 if _drafts(image) else pixels):
+                yield image
+    except (BadPicture, SizesDiffer, RangeUnknown):
         raise
     except Image.DecompressionBombError:
-        raise BadPicture(f"over {MOST_PIXELS // 1_000_000} megapixels") from None
+        raise BadPicture(_too_large("over", most)) from None
     except UnidentifiedImageError:
         raise BadPicture("not a picture that can be read") from None
     except Exception as error:
@@ -114,14 +125,34 @@ def opened(picture: Encoded) -> Iterator[Image.Image]:
         raise BadPicture(reason or str(error).strip() or type(error).__name__) from error
 
 
-def decode(picture: Encoded, preparation: Preparation | Callable[[Size], Preparation]) -> tuple[Pixels, Size, str]:
+def _too_large(what: str, most: int) -> str:
+    return f"{what} {most / 1_000_000:g} megapixels, the limit that max-pixels sets"
+
+
+def _drafts(image: Image.Image) -> bool:
+    """Whether a file need not be decoded to all of its pixels. (A progressive JPEG is held whole as coefficients.)"""
+    return image.format == "JPEG" and not image.info.get("progressive")
+
+
+def _scans(image: Image.Image, data: str | bytes) -> int:
+    """How often the pixels of a progressive JPEG are refined; 0 for other files."""
+    if image.format != "JPEG" or _drafts(image):
+        return 0
+    return (data if isinstance(data, bytes) else Path(data).read_bytes()).count(b"\xff\xda")
+
+
+def decode(
+    picture: Encoded, preparation: Preparation | Callable[[Size], Preparation], reading: Reading | None = None
+) -> tuple[Pixels, Size, str]:
     """The prepared pixels [H, W, C], and what the file held: upright width and height, and Pillow's mode.
 
     preparation: or what tells it by the picture's upright width and height.
 
-    Raises BadPicture, and SizesDiffer where ``preparation.keep`` is broken.
+    Raises BadPicture, SizesDiffer where ``preparation.keep`` is broken, and RangeUnknown.
     """
-    with opened(picture) as image:
+    reading = reading or Reading()
+    with opened(picture, reading.most) as image:
+        seen = look(image, reading, picture.name)
         orientation, mode = orientation_of(image), image.mode
         size = _turned(image, orientation)
         if not isinstance(preparation, Preparation):
@@ -134,37 +165,46 @@ def decode(picture: Encoded, preparation: Preparation | Callable[[Size], Prepara
             wide = image.width
             if shrink <= 0.5 and (draft := image.draft(None, (int(wide * shrink) + 1, int(image.height * shrink) + 1))):
                 scale = draft[1][2] / wide
-        return prepare(image, preparation, orientation, size, scale), size, mode
+        with room.taken(image.width * image.height if _drafts(image) else 0):
+            return prepare(image, preparation, orientation, size, scale, seen), size, mode
 
 
 def read_halves(
-    picture: Encoded, preparation: Callable[[Size], Preparation]
+    picture: Encoded, preparation: Callable[[Size], Preparation], reading: Reading | None = None
 ) -> tuple[tuple[Pixels, Pixels], Size, str]:
     """The prepared left and right halves of a picture, the width and height of one, and Pillow's mode.
 
-    Raises BadPicture, also where the width is odd.
+    Raises BadPicture, also where the width is odd, and RangeUnknown.
     """
-    with opened(picture) as image:
+    reading = reading or Reading()
+    with opened(picture, reading.most) as image:
+        seen = look(image, reading, picture.name)
         orientation, mode = orientation_of(image), image.mode
         upright = image.transpose(TURNS[orientation]) if orientation in TURNS else image
         width, height = upright.width // 2, upright.height
         if upright.width % 2:
             raise BadPicture(f"is {upright.width} pixels wide: an odd number has no two halves")
         made = preparation((width, height))
-        left, right = (upright.crop((x, 0, x + width, height)) for x in (0, width))
-        return (prepare(left, made), prepare(right, made)), (width, height), mode
+        left, right = (prepare(upright.crop((x, 0, x + width, height)), made, seen=seen) for x in (0, width))
+        return (left, right), (width, height), mode
 
 
 def prepare(
-    image: Image.Image, preparation: Preparation, orientation: int = 1, size: Size | None = None, scale: float = 1
+    image: Image.Image,
+    preparation: Preparation,
+    orientation: int = 1,
+    size: Size | None = None,
+    scale: float = 1,
+    seen: Look | None = None,
 ) -> Pixels:
     """The prepared pixels [H, W, C] of a picture that lies as its EXIF orientation says, or of one of that (upright)
-    size that was drawn at a scale."""
+    size that was drawn at a scale. seen: how its mode becomes colors (default: of 8 bits, without a profile)."""
+    seen = seen or Look()
+    if image.width * image.height > LARGE and scale == 1:
+        return _in_strips(image, preparation, orientation, seen)
     if orientation in TURNS:
         image = image.transpose(TURNS[orientation])
-    image = _plain(image)
-    if preparation.channels == 1 and image.mode != "L":
-        image = image.convert("L")
+    image = _toned(plain(image, seen), preparation)
     if image.size != preparation.size or not isinstance(preparation.crop, str):
         width, height = size or image.size
         left, top, right, bottom = preparation.window(width, height)
@@ -178,10 +218,68 @@ def prepare(
             right, bottom = min(x + right * scale, image.width), min(y + bottom * scale, image.height)
             box = (x + left * scale, y + top * scale, right, bottom)
             image = image.resize(preparation.size, Image.Resampling.BICUBIC, box)
+    return _pixels(image, preparation)
+
+
+def _toned(image: Image.Image, preparation: Preparation) -> Image.Image:
+    """Gray where gray is asked for. (Gray becomes RGB only when it is small.)"""
+    return image.convert("L") if preparation.channels == 1 and image.mode != "L" else image
+
+
+def _pixels(image: Image.Image, preparation: Preparation) -> Pixels:
     if preparation.channels == 3 and image.mode == "L":
         image = image.convert("RGB")
     pixels = np.asarray(image)
     return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def _in_strips(image: Image.Image, preparation: Preparation, orientation: int, seen: Look) -> Pixels:
+    """`prepare`, for a large image: the same pixels, and hardly more memory than the decoder itself takes."""
+    size = _turned(image, orientation)
+
+    def strip(top: int, bottom: int) -> Image.Image:
+        """Rows of the upright image."""
+        part = image.crop(_where(top, bottom, image.size, orientation))
+        if orientation in TURNS:
+            part = part.transpose(TURNS[orientation])
+        return _toned(plain(part, seen), preparation)
+
+    width, height = preparation.size
+    if size == preparation.size and isinstance(preparation.crop, str):
+        whole = np.empty((height, width, preparation.channels), np.uint8)
+        for top, bottom in strips(size):
+            whole[top:bottom] = _pixels(strip(top, bottom), preparation)
+        return whole
+    left, upper, right, lower = preparation.window(*size)
+    if preparation.resize == "bilinear":
+        first, last = round(left), round(right)
+        rows = _between(round(lower) - round(upper), height)
+        wanted = np.unique(np.concatenate(rows[:2])) + round(upper)
+        picked: list[Pixels] = []
+        for top, bottom in strips(size):
+            mine = wanted[(wanted >= top) & (wanted < bottom)] - top
+            if len(mine):
+                picked.append(_pixels(strip(top, bottom), preparation)[mine, first:last])
+        low, high = (wanted.searchsorted(at + round(upper)) for at in rows[:2])
+        values = _lerped(_lerped(np.concatenate(picked), 0, low, high, rows[2]), 1, *_between(last - first, width))
+        return np.rint(values).astype(np.uint8)
+    # As Pillow does it: first every row by itself, then every column of those.
+    narrow: Image.Image | None = None
+    for top, bottom in strips(size):
+        part = strip(top, bottom)
+        part = part.resize((width, part.height), Image.Resampling.BICUBIC, (left, 0, right, part.height))
+        narrow = narrow or Image.new(part.mode, (width, size[1]))
+        narrow.paste(part.convert(narrow.mode), (0, top))
+    assert narrow is not None
+    return _pixels(narrow.resize(preparation.size, Image.Resampling.BICUBIC, (0, upper, width, lower)), preparation)
+
+
+def _where(top: int, bottom: int, size: Size, orientation: int) -> tuple[int, int, int, int]:
+    """The box that rows of the upright image are, as the file of that width and height has them."""
+    width, height = size
+    if orientation >= 5:  # they are columns
+        return (top, 0, bottom, height) if orientation in (5, 6) else (width - bottom, 0, width - top, height)
+    return (0, height - bottom, width, height - top) if orientation in (3, 4) else (0, top, width, bottom)
 
 
 def bilinear(pixels: Pixels, size: Size) -> Pixels:
@@ -194,39 +292,23 @@ def bilinear(pixels: Pixels, size: Size) -> Pixels:
     """
     values: NDArray[Any] = pixels
     for axis, n in enumerate(reversed(size)):
-        last = values.shape[axis] - 1
-        at = ((np.arange(n) + 0.5) * ((last + 1) / n) - 0.5).clip(0, last)
-        low = at.astype(np.intp)
-        share = (at - low).reshape(-1, *[1] * (values.ndim - axis - 1))
-        values = values.take(low, axis) * (1 - share) + values.take(np.minimum(low + 1, last), axis) * share
+        values = _lerped(values, axis, *_between(values.shape[axis], n))
     return np.rint(values).astype(np.uint8)
 
 
-def _plain(image: Image.Image) -> Image.Image:
-    """The picture as 8-bit RGB or grey, whatever its mode; what is transparent lies over white."""
-    if image.mode in ("RGB", "L") and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I") or image.mode == "F":
-        return _eight_bits(image)
-    if image.mode == "1":
-        return image.convert("L")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+def _between(length: int, n: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+    """Of n places along a side: the pixels before and after each, and how far it lies towards the second."""
+    last = length - 1
+    at = ((np.arange(n) + 0.5) * (length / n) - 0.5).clip(0, last)
+    low = at.astype(np.intp)
+    return low, np.minimum(low + 1, last), at - low
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """A 16-bit, 32-bit or floating-point grey picture: scaled by the range that its values are in."""
-    values = np.asarray(image).astype(np.float64)
-    if not np.isfinite(values).all() or values.min() < 0 or values.max() > 65535:
-        raise BadPicture("values that are not finite, negative or over 65535")
-    if image.mode == "F":
-        top = 1.0 if values.max() <= 1 else 255.0 if values.max() <= 255 else 65535.0
-    else:  # 16-bit PNGs are mode I in older Pillows; a 32-bit TIFF may well hold bytes
-        top = 255.0 if image.mode == "I" and image.format != "PNG" and values.max() <= 255 else 65535.0
-    return Image.fromarray((values * (255 / top)).round().astype(np.uint8))
+def _lerped(
+    values: NDArray[Any], axis: int, low: NDArray[np.intp], high: NDArray[np.intp], share: NDArray[np.float64]
+) -> NDArray[Any]:
+    share = share.reshape(-1, *[1] * (values.ndim - axis - 1))
+    return np.asarray(values.take(low, axis) * (1 - share) + values.take(high, axis) * share)
 
 
 class _Hush:

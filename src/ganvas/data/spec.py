@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from ganvas.data.ranges import Range, read_range
 from ganvas.errors import UsageError, nearest
 
 Size = tuple[int, int]  # width, height
@@ -42,6 +43,12 @@ def _count(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,12}", text) or int(text) < 1:
         raise ValueError("a whole number from 1")
     return int(text)
+
+
+def _pixels(text: str) -> int:
+    if not (match := re.fullmatch(r"([0-9]{1,12})(M?)", text)) or int(match[1]) < 1:
+        raise ValueError("a number of pixels such as 400000000 or 400M")
+    return int(match[1]) * (1_000_000 if match[2] else 1)
 
 
 def _fraction(text: str) -> float:
@@ -113,6 +120,12 @@ def _channels(text: str) -> str:
     return text
 
 
+def _void(text: str) -> str:
+    if text not in ("255", "none"):
+        raise ValueError("255 or none")
+    return text
+
+
 def _config(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.+-]+", text):
         raise ValueError("a name such as default or plain_text")
@@ -146,6 +159,13 @@ KEYS = {
     ),
     "flip": Key(_truth, "true: mirror each training image at random, left to right"),
     "channels": Key(_channels, "rgb or grey; default rgb for files, arrays keep theirs"),
+    "range": Key(
+        read_range,
+        "which values are black and white in arrays of other numbers than uint8 and in images of 16 and 32 bits: unit "
+        "(0 to 1), signed (-1 to 1), numbers such as 0..4095, or auto (default): 0..65535 in 16-bit files; otherwise "
+        "decided once by all values of the set, and told",
+    ),
+    "max-pixels": Key(_pixels, "images of more pixels are not read (default 100M, for 100 million)"),
     "limit": Key(_count, "at most so many rows of each split, chosen by a hash of the file's name"),
     "max-bad": Key(_fraction, "the fraction of files that may be unreadable and is skipped, at least one (default 1%)"),
     "strict": Key(_truth, "true: a single unreadable file is an error"),
@@ -162,11 +182,19 @@ KEYS = {
     ),
     "scale_width": Key(_width, "paired, unpaired, labels: scale to that width, whatever the height becomes"),
     "classes": Key(_classes, "labels: how many classes there are (default: the highest id and one more)"),
+    "void": Key(
+        _void,
+        "labels: 255 (default) is the id of pixels of no class; none: masks of 0 and 255 are the classes 0 and 1 "
+        "(the default where all maps hold nothing else)",
+    ),
     "side-by-side": Key(_sides, "paired: pictures hold a pair each, AB (A is the left half) or BA"),
 }
 FIELDS = {name.replace("-", "_"): name for name in KEYS}  # of `Spec` -> the key
-PICTURE_KEYS = ("size", "crop", "resize", "flip", "channels", "max-bad", "strict", "stream")  # nothing about vectors
-GROUPED_KEYS = ("load_size", "scale_width", "classes", "side-by-side")  # nothing about single pictures
+PICTURE_KEYS = (  # which say nothing about vectors
+    *("size", "crop", "resize", "flip", "channels", "range", "max-pixels"),
+    *("max-bad", "strict", "stream"),
+)
+GROUPED_KEYS = ("load_size", "scale_width", "classes", "void", "side-by-side")  # nothing about single pictures
 SCALINGS = ("size", "load_size", "scale_width")
 
 
@@ -197,6 +225,8 @@ class Spec:
     resize: str | None = None
     flip: bool = False
     channels: str | None = None
+    range: Range | None = None
+    max_pixels: int | None = None
     limit: int | None = None
     max_bad: float = 0.01
     strict: bool = False
@@ -205,6 +235,7 @@ class Spec:
     load_size: Size | None = None
     scale_width: int | None = None
     classes: int | None = None
+    void: str | None = None
     side_by_side: str | None = None
 
     def __str__(self) -> str:
@@ -212,6 +243,16 @@ class Spec:
         given = [(f.name, getattr(self, f.name)) for f in fields(self)[2:] if getattr(self, f.name) != f.default]
         query = "&".join(f"{FIELDS[name]}={_shown(value)}" for name, value in given)
         return (f"{self.kind}:" if self.kind else "") + source + (f"?{query}" if query else "")
+
+
+MOST_ECHOED = 60  # characters of what a user wrote that a sentence repeats
+
+
+def shortened(text: str) -> str:
+    """What a user wrote, cut in the middle where it is long."""
+    if len(text) <= 2 * MOST_ECHOED:
+        return text
+    return f"{text[:MOST_ECHOED]}...{text[-MOST_ECHOED:]}"
 
 
 def _shown(value: Any) -> str:
@@ -227,6 +268,7 @@ def parse(text: str) -> Spec:
     does not take.
     """
     source, _, query = text.partition("?")
+    shown = shortened(text)
     kind = None
     if match := re.match(r"([a-z][a-z-]+):", source):
         kind, source = match[1], source[match.end() :]
@@ -234,25 +276,28 @@ def parse(text: str) -> Spec:
             raise UsageError(f"This version does not read {kind!r} data yet: the kinds are {', '.join(KINDS)}.")
         if kind not in KINDS:
             raise UsageError(
-                f"There is no kind of data {kind!r}: {nearest(kind, KINDS)}; write images:PATH for a path with a colon."
+                f"There is no kind of data {shortened(kind)!r}: {nearest(kind, KINDS)}; write images:PATH for a path "
+                "with a colon."
             )
     source = re.sub("%3F|%25", lambda escape: "?" if escape[0].upper() == "%3F" else "%", source, flags=re.I)
     if not source or "\0" in source:
-        raise UsageError(f"The data spec {text!r} names no source: [KIND:]SOURCE[?key=value&...], such as digits.")
+        raise UsageError(f"The data spec {shown!r} names no source: [KIND:]SOURCE[?key=value&...], such as digits.")
     given: dict[str, Any] = {}
     for pair in query.split("&") if query else []:
         name, equals, value = pair.partition("=")
         if name not in KEYS:
-            raise UsageError(f"The data spec {text!r} has no key {name!r}: {nearest(name, KEYS)}.")
+            raise UsageError(f"The data spec {shown!r} has no key {shortened(name)!r}: {nearest(name, KEYS)}.")
         if not equals or name in given:
-            raise UsageError(f"In the data spec {text!r}, {name} is {'given twice' if equals else 'without a value'}.")
+            raise UsageError(f"In the data spec {shown!r}, {name} is {'given twice' if equals else 'without a value'}.")
         try:
             given[name] = KEYS[name].read(value)
         except ValueError as error:
-            raise UsageError(f"In the data spec {text!r}, {name}={value} does not read: it takes {error}.") from None
+            raise UsageError(
+                f"In the data spec {shown!r}, {name}={shortened(value)} does not read: it takes {error}."
+            ) from None
         if name == "config" and kind != "hub":
             raise UsageError(
-                f"In the data spec {text!r}, config says nothing: only sets of the Hub (hub:NAME) have any."
+                f"In the data spec {shown!r}, config says nothing: only sets of the Hub (hub:NAME) have any."
             )
     spec = Spec(source, kind, **{name.replace("-", "_"): value for name, value in given.items()})
     if kind is not None:
@@ -263,14 +308,14 @@ def parse(text: str) -> Spec:
 def suited(spec: Spec, kind: str) -> None:
     """Raises UsageError where a spec says what makes no sense of data of that kind."""
     said = [key for field, key in FIELDS.items() if getattr(spec, field) != getattr(Spec, field)]
-    where = f"In the data spec {str(spec)!r},"
+    where = f"In the data spec {shortened(str(spec))!r},"
     for key in said:
         why = ""
         if kind == "mixture" and key in PICTURE_KEYS:
             why = "a mixture has no pictures"
         elif kind not in GROUPED and key in GROUPED_KEYS:
             why = "it is of paired, unpaired or labels data alone"
-        elif kind != "labels" and key == "classes":
+        elif kind != "labels" and key in ("classes", "void"):
             why = "only labels data has label maps"
         elif kind in GROUPED and kind != "paired" and key == "side-by-side":
             why = "only paired data has pairs"

@@ -206,7 +206,7 @@ def obtain(address: Any, build: Callable[[Building], None], *, verify: bool = Fa
     verify: reads every byte to know whether it is damaged, not only what is cheap to see. Of processes that ask at
     once, one builds and the others wait. Raises DataError where the cache cannot be written, and what ``build`` raises.
     """
-    folder = cache_folder() / "stores" / digest([FORMAT, address])[:32]
+    folder = _folder(address)
     if store := _open(folder, verify):
         return store
     from filelock import FileLock
@@ -229,6 +229,15 @@ def obtain(address: Any, build: Callable[[Building], None], *, verify: bool = Fa
             f"The store in {folder.parent} cannot be written ({error.strerror or error}): make room, or set "
             "GANVAS_CACHE to another folder."
         ) from error
+
+
+def known(address: Any, *, verify: bool = False) -> Store | None:
+    """The store of that content address, if it is there and undamaged."""
+    return _open(_folder(address), verify)
+
+
+def _folder(address: Any) -> Path:
+    return cache_folder() / "stores" / digest([FORMAT, address])[:32]
 
 
 def _open(folder: Path, verify: bool) -> Store | None:

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from ganvas.console import note
 from ganvas.data.archives import DAMAGE
-from ganvas.data.building import LARGEST_KEPT, SIDE, choose, first_sizes, preparation, tolerate
+from ganvas.data.building import LARGEST_KEPT, SIDE, choose, first_sizes, preparation, reading_of, tolerate
+from ganvas.data.colors import Reading
 from ganvas.data.dataset import Arrays, Dataset
 from ganvas.data.dataset import Rows as AnyRows
 from ganvas.data.pictures import Preparation, decode, hushed
@@ -142,6 +143,7 @@ class _Shared:
     scan: Scan
     chosen: Mapping[str, tuple[str, Rows | None]]
     preparation: Preparation
+    reading: Reading
     bad: _Bad
     said: list[str] = field(default_factory=list)
 
@@ -159,7 +161,9 @@ class _Shared:
     @cached_property
     def sizes(self) -> Counter[str]:
         """The sizes of the first pictures."""
-        return Counter(f"{width}x{height}" for width, height in islice(first_sizes(self.scan), PEEKED))
+        return Counter(
+            f"{width}x{height}" for width, height in islice(first_sizes(self.scan, self.reading.most), PEEKED)
+        )
 
 
 def streamed(source: Source, spec: Spec, *, natural: bool = False) -> Streamed:
@@ -174,7 +178,7 @@ def streamed(source: Source, spec: Spec, *, natural: bool = False) -> Streamed:
     scan = source.scan()
     size = spec.size or (spec.crop if isinstance(spec.crop, tuple) else source.size)
     if size is None:
-        first = list(islice(first_sizes(scan), PEEKED))
+        first = list(islice(first_sizes(scan, spec.max_pixels), PEEKED))
         if not first:
             raise DataError(f"{source.where} has no picture that can be read.")
         size = first[0] if len(set(first)) == 1 and (natural or max(first[0]) <= LARGEST_KEPT) else (SIDE, SIDE)
@@ -183,7 +187,7 @@ def streamed(source: Source, spec: Spec, *, natural: bool = False) -> Streamed:
         chosen = choose(scan, spec)
     prepared = preparation(source, scan, replace(spec, size=size), natural)
     bad = _Bad(source.where, sum(len(part.names) for part in scan.parts.values()), spec)
-    return Streamed(spec, _Shared(source, scan, chosen, prepared, bad))
+    return Streamed(spec, _Shared(source, scan, chosen, prepared, reading_of(spec), bad))
 
 
 class Streamed(Dataset):
@@ -212,7 +216,8 @@ class Streamed(Dataset):
         one of the times at which they were written, which a copy may lose."""
         shared, spec = self._shared, self._spec
         rows = {name: len(part.names) for name, part in shared.scan.parts.items()}
-        made = [self.split, spec.holdout, spec.limit, asdict(shared.preparation), self.schema.classes]
+        made: list[Any] = [self.split, spec.holdout, spec.limit, asdict(shared.preparation), self.schema.classes]
+        made += [str(spec.range)] if spec.range is not None else []
         files = sorted((name, size) for name, size, _ in shared.source.listing or ())
         times = sorted((name, str(written)) for name, _, written in shared.source.listing or ())
         return f"{digest(['stream', files, rows, made])}.{digest(times)}"
@@ -346,7 +351,7 @@ class Streamed(Dataset):
         good = np.ones(len(pictures), bool)
         for i, picture in enumerate(pictures):
             try:
-                pixels[i] = decode(picture, self._shared.preparation)[0]
+                pixels[i] = decode(picture, self._shared.preparation, self._shared.reading)[0]
             except BadPicture as error:
                 good[i] = False
                 self._shared.bad.meet(picture.name, str(error))

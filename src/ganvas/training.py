@@ -120,6 +120,8 @@ class _Training:
             note(f"training {self.config.system} on {self.config.data} in {self.run.folder}")
             for name, value in self.decided.items():
                 note(f"{name}: {value}, as nothing else was said; the run keeps it")
+            if (why := self.config.not_exportable) is not None:
+                note(f"note: this run cannot be exported: {why}")
         if first >= self.config.steps:
             if not self.quiet:
                 note(f"{self.run.folder} is trained: {first} of {self.config.steps} steps.")

@@ -193,7 +193,7 @@ class _Training:
                 self.meter.tick(step, (step - ticked_step) * c.batch_size / (now - ticked), terms)
                 rows.append(row)
                 if parallel.rank() == 0:
-                    row["health"] = verdicts(list(rows))
+                    row["health"] = verdicts(list(rows), c.steps)
                     self.run.append(row)
                 if saves:
                     self._save(terms)

@@ -59,7 +59,7 @@ class Generator(nn.Module):
             nn.ConvTranspose2d(2 * width, width, 4, 2, 1, bias=False),
             nn.BatchNorm2d(width),
             nn.ReLU(),
-            nn.ConvTranspose2d(width, channels, 4, 2, 1),
+            nn.ConvTranspose2d(width, channels, 4, 2, 1, bias=False),
             nn.Tanh(),
         )
 
@@ -71,13 +71,13 @@ class Critic(nn.Module):
     def __init__(self, channels: int, width: int, *, norm: bool = True, classes: int = 0) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(channels, width, 4, 2, 1),
+            nn.Conv2d(channels, width, 4, 2, 1, bias=not norm),
             nn.LeakyReLU(0.2),
             nn.Conv2d(width, 2 * width, 4, 2, 1, bias=not norm),
             nn.BatchNorm2d(2 * width) if norm else nn.Identity(),
             nn.LeakyReLU(0.2),
         )
-        self.score = nn.Linear(2 * width * 4 * 4, 1)
+        self.score = nn.Linear(2 * width * 4 * 4, 1, bias=not norm)
         self.project = nn.Embedding(classes, 2 * width) if classes else None
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
@@ -107,7 +107,7 @@ def plain(net: nn.Module) -> list[Tensor]:
         order = (
             [*(name for name in order if name != "project.weight"), *body]
             if up
-            else [*body, "score.weight", "score.bias", *(name for name in order if name == "project.weight")]
+            else [*body, *(name for name in ("score.weight", "score.bias", "project.weight") if name in order)]
         )
         side = "dense.weight" if up else "score.weight"
         rows = found[side] if up else found[side].T  # counted h, w, c; wanted c, h, w

@@ -159,9 +159,41 @@ def test_epochs_decay_as_the_translators_do(how: dict[str, int], want: dict[int,
                 assert schedule(clock) == pytest.approx(factor, abs=1e-12)
 
 
-@pytest.mark.parametrize(("how", "rate"), [(INTENDED, 2 / 3), (RELEASED, 0.0), (HD, 1.0)])
-def test_a_run_shorter_than_an_epoch_counts_as_one(how: dict[str, int], rate: float) -> None:
-    assert [epoch_decay(**how)(Clock(step, 1_000, 10)) for step in (0, 9)] == pytest.approx([rate, rate])
+@pytest.mark.parametrize("how", [INTENDED, RELEASED, HD])
+@pytest.mark.parametrize(("total", "steps_per_epoch"), [(10, 1_000), (10, 10), (10, 4), (200_000, 250_000)])
+def test_a_run_of_few_epochs_decays_at_every_step(how: dict[str, int], total: int, steps_per_epoch: int) -> None:
+    """It learns from the first step to the last, at full rate for the first half, then less and less."""
+    schedule = epoch_decay(0.5, **how)
+    steps = range(0, total, max(1, total // 10))
+    factors = [schedule(Clock(step, steps_per_epoch, total)) for step in steps]
+    assert factors == pytest.approx([1, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2])
+    assert schedule(Clock(total - 1, steps_per_epoch, total)) > 0
+    assert schedule(Clock(total, steps_per_epoch, total)) == 0
+
+
+@settings(deadline=None)
+@given(total=st.integers(1, 400), per_epoch=st.integers(1, 300), flat=st.floats(0, 1), data=st.data())
+def test_no_run_stands_still_but_in_its_last_epoch_as_published(
+    total: int, per_epoch: int, flat: float, data: st.DataObject
+) -> None:
+    step = data.draw(st.integers(0, total - 1))
+    last = max(0, total - per_epoch if total % per_epoch == 0 else total - total % per_epoch)
+    for how in (INTENDED, HD, *([RELEASED] if step < last or total < 4 * per_epoch else [])):
+        assert epoch_decay(flat, **how)(Clock(step, per_epoch, total)) > 0
+
+
+@pytest.mark.parametrize("how", [INTENDED, RELEASED, HD])
+@pytest.mark.parametrize("steps_per_epoch", [1, 3, 250])
+@pytest.mark.parametrize("epochs", [4, 5, 10, 200])
+def test_whole_epochs_have_the_published_factors_to_the_bit(
+    how: dict[str, int], steps_per_epoch: int, epochs: int
+) -> None:
+    shift, longer = how.get("shift", 0), how.get("longer", 0)
+    for epoch in range(epochs):
+        late, span = epoch + 1 + shift - 0.5 * epochs, 0.5 * epochs + longer
+        want = 1.0 if late <= 0 else max(0.0, 1 - late / span)
+        for step in {epoch * steps_per_epoch, (epoch + 1) * steps_per_epoch - 1}:
+            assert epoch_decay(0.5, **how)(Clock(step, steps_per_epoch, epochs * steps_per_epoch)) == want
 
 
 def test_a_stage_has_its_own_epochs() -> None:

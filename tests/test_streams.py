@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ganvas.streams import Purpose, stream
+from ganvas.streams import Purpose, bits, permutation, stream, uniform
 
 numbers = st.integers(0, 2**63)
 
@@ -22,6 +22,16 @@ def test_streams_are_the_same_for_ever() -> None:
     assert stream(1, 0, Purpose.NOISE, 0) == 892115846157824453
     assert stream(7, 123456, Purpose.SAMPLE, 0) == 3202026311129986954
     assert stream(1099511627776, 8589934592, Purpose.ORDER, 3) == 5152054945169762989
+
+
+def test_what_is_drawn_from_raw_bits_is_the_same_for_ever() -> None:
+    """Golden values, by no method of NumPy's Generator, whose draws may change from one NumPy to the next."""
+    assert permutation(8, 3, 5, Purpose.METRIC, 2).tolist() == [2, 4, 5, 6, 3, 0, 1, 7]
+    drawn = uniform(bits(2, 3, 5, Purpose.METRIC, 2))
+    assert drawn.tolist() == [0.5517717599593861, 0.8992305564382238]
+    assert ((drawn >= 0) & (drawn < 1)).all()
+    largest = uniform(np.array([0, 2**64 - 1], np.uint64))
+    assert largest.tolist() == [0, 1 - 2**-53]
 
 
 def test_purposes_are_never_renumbered() -> None:

@@ -22,6 +22,7 @@ from ganvas.errors import UsageError
 from ganvas.game import Game
 from ganvas.inputs import fitting
 from ganvas.run import Run
+from ganvas.settings import missing_parts
 from ganvas.verbs import Encodes, Reconstructs, Samples
 
 
@@ -89,10 +90,11 @@ def calibrate_run(run: Run | str | Path, *, data: str | None = None, n: int = 10
         game, checkpoint = run.loaded(device=named_device(device))
         c = run.config
         batches = Batches(dataset, c.batch_size, seed=c.seed, device=next(game.parameters()).device, flip=False)
+        calibrated, lacking = calibrate(game, batches, n=n, seed=c.seed).state_dict(), missing_parts(c)
         return run.save(
             checkpoint.step,
             weights=checkpoint.weights(),
-            average=calibrate(game, batches, n=n, seed=c.seed).state_dict(),
+            average={name: value for name, value in calibrated.items() if name.partition(".")[0] not in lacking},
             state=checkpoint.state(),
             memory={rank: memory for rank in range(c.world) if (memory := checkpoint.memory(rank))},
             calibrated=True,

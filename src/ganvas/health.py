@@ -7,20 +7,22 @@ from statistics import fmean, median
 from typing import Any
 
 WINDOW = 8  # ticks a verdict looks back over; fewer say nothing
+SETTLED_TICKS, SETTLED_PART = 2 * WINDOW, 0.25  # of the run: a KL that was never higher before may still grow
 CRITIC_WINS = 0.98  # mean accuracy of a critic that leaves the generator nothing to learn from
 NO_INFORMATION = 0.05  # nats of KL: the code says nothing of the image
 EXPLODING = 30.0  # times its own median that a gradient norm may reach
 VANISHING = 1e-7
 
 
-def verdicts(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What is wrong with the run, judged on its last ticks, oldest first; empty when nothing is.
+def verdicts(rows: Sequence[Mapping[str, Any]], steps: int | None = None) -> list[str]:
+    """What is wrong with the run of so many ``steps``, judged on its last ticks, oldest first; empty when nothing is.
 
     A row's ``terms`` are named ``player/term`` and ``player/gradient_norm``; notes by their plain name.
     """
-    recent = rows[-WINDOW:]
+    recent, earlier = rows[-WINDOW:], rows[:-WINDOW]
     if len(recent) < WINDOW:
         return []
+    settled = len(rows) >= SETTLED_TICKS and (steps is None or recent[-1]["step"] >= SETTLED_PART * steps)
     found = []
     for name in recent[-1]["terms"]:
         values = [row["terms"].get(name) for row in recent]
@@ -32,7 +34,7 @@ def verdicts(rows: Sequence[Mapping[str, Any]]) -> list[str]:
                 f"The critic tells real from fake {fmean(values):.1%} of the time: the generator learns little; "
                 "a smaller critic rate, R1 or label smoothing helps."
             )
-        elif term == "kl" and 0 <= max(values) < NO_INFORMATION:
+        elif term == "kl" and 0 <= max(values) < NO_INFORMATION and (settled or _fell(name, earlier)):
             found.append(
                 f"{name} is {values[-1]:.2g} nats: the posterior has collapsed to the prior; lower beta helps."
             )
@@ -43,3 +45,9 @@ def verdicts(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             elif max(values) < VANISHING:
                 found.append(f"{name} has vanished ({values[-1]:.1g}): this player no longer learns.")
     return found
+
+
+def _fell(name: str, earlier: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a KL once said something of the image, before it no longer did: at the start it is near 0 anyway."""
+    values = (row["terms"].get(name) for row in earlier)
+    return any(value is not None and value >= NO_INFORMATION for value in values)

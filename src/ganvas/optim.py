@@ -22,6 +22,9 @@ __all__ = [
 ]
 
 
+FEWEST_EPOCHS = 4  # of a run whose learning rate goes down by epochs
+
+
 class KerasAdam(torch.optim.Adam):
     """Adam with epsilon outside the bias correction, as Keras has it.
 
@@ -87,9 +90,16 @@ def epoch_decay(flat: float = 0.5, *, shift: int = 0, longer: int = 0) -> Schedu
     As CycleGAN and pix2pix mean it (``longer=1``): the last epoch has 1 / (d + 1). As their released code has it since
     2020 (``shift=1, longer=1``): all comes an epoch earlier, and the last epoch stands still. As pix2pixHD has it
     (``shift=-1``): epoch n + 1 is still at 1, the last has 1 / d.
+
+    A run of fewer than 4 epochs has too few starts of epochs to decay at: a whole run could be spent at one factor, 0
+    for one. It decays at every step instead, in a straight line from 1 at the end of the flat part to 0 at the end of
+    the run, whatever ``shift`` and ``longer`` are.
     """
 
     def schedule(clock: Clock) -> float:
+        if clock.total_steps < FEWEST_EPOCHS * clock.steps_per_epoch:
+            left = 1 - clock.step / clock.total_steps
+            return max(0.0, min(1.0, left / (1 - flat))) if flat < 1 else 1.0
         epochs = math.ceil(clock.total_steps / clock.steps_per_epoch)
         late = clock.epoch + 1 + shift - flat * epochs
         span = (1 - flat) * epochs + longer

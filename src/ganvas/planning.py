@@ -16,6 +16,7 @@ from ganvas.data import Dataset, open_data, parse, slug
 from ganvas.devices import device as named_device
 from ganvas.errors import RunError, UsageError, nearest
 from ganvas.evaluation import had, no_judge
+from ganvas.exchange.layouts import not_exportable
 from ganvas.figures import ALL as METRICS
 from ganvas.game import Clock, Game
 from ganvas.metrics import NAMES, metric
@@ -127,6 +128,7 @@ def plan(
         keep_best=keep_best,
         tick_every=tick_every or max(1, min(50, steps // 20)),
         init=None if init is None else str(init),
+        not_exportable=not_exportable(system, game),
         **origins(),
     )
     try:

@@ -151,12 +151,18 @@ def _facts(info: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], what: str
     last = rows[-1] if rows else {"step": info["step"], "images": 0, "seconds": 0.0}
     speed = last["images"] / last["seconds"] if last["seconds"] else None
     size = info["bytes"] / 1e6
+    disk = ("On disk", f"{size:,.0f}" if size >= 10 else f"{size:.1f}", "MB")
+    if info["imported"] is not None:  # nothing was trained here
+        given, lacking = (
+            [part for part, file in info["imported"].items() if bool(file) is has] for has in (True, False)
+        )
+        return [("Imported", ", ".join(given), f"without {', '.join(lacking)}" if lacking else "all nets"), disk]
     return [
         ("Steps", f"{last['step']:,}", f"of {info['steps']:,}"),
         (f"{what.capitalize()} seen", f"{last['images']:,}", ""),
         ("Trained for", clock(last["seconds"]), "h:mm:ss" if last["seconds"] >= 3600 else "m:ss"),
         ("Speed", f"{speed:,.0f}" if speed else "–", f"{what}/s"),
-        ("On disk", f"{size:,.0f}" if size >= 10 else f"{size:.1f}", "MB"),
+        disk,
     ]
 
 
@@ -188,6 +194,11 @@ def _settings(run: Run) -> dict[str, dict[str, Any]]:
     c = run.config
     return {
         "System": {"system": c.system, "preset": c.preset, **c.leaves},
+        **(
+            {}
+            if c.imported is None
+            else {"Imported": {part: f"SHA-256 {file}" if file else "no file" for part, file in c.imported.items()}}
+        ),
         "Data": {
             "data": c.data,
             "fields": ", ".join(f"{name} {'×'.join(map(str, shape))}".strip() for name, shape in c.schema.items()),

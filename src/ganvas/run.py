@@ -28,7 +28,7 @@ from ganvas.checkpoint import Checkpoint, verified, write
 from ganvas.console import note
 from ganvas.errors import Damaged, RunError, UsageError
 from ganvas.files import atomic, holding, leftovers, remove, writing
-from ganvas.settings import FORMAT, RunConfig, differences, origins
+from ganvas.settings import FORMAT, RunConfig, differences, missing_parts, origins
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -287,10 +287,16 @@ class Run:
         """`load_game`, and the checkpoint that it is of."""
         import torch
 
+        from ganvas.streams import Purpose, stream
+
         checkpoint, tensors = self._newest(raw, warn)
-        game = self.build_game()
+        lacking = missing_parts(self.config)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream(0, 0, Purpose.WEIGHTS))
+            game = self.build_game()
+        fresh = {name: value for name, value in game.state_dict().items() if name.partition(".")[0] in lacking}
         try:
-            game.load_state_dict(tensors)
+            game.load_state_dict(fresh | tensors)
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
             raise RunError(f"{checkpoint.folder} does not fit {self.config.system}: {reason}") from error
@@ -306,6 +312,7 @@ class Run:
             if checkpoint is None:
                 raise RunError(f"{self.folder} has no checkpoint yet; train it first.")
             try:
+                raw = raw and self.config.imported is None  # of an imported run the two are one
                 return checkpoint, checkpoint.weights() if raw else checkpoint.average()
             except FileNotFoundError:
                 continue
@@ -324,6 +331,8 @@ class Run:
             "data": c.data,
             "step": step,
             "steps": c.steps,
+            "imported": c.imported,
+            "not_exportable": c.not_exportable,
             "seconds": stats[-1]["seconds"] if stats else 0.0,
             "verbs": c.verbs,
             "metrics": figures,

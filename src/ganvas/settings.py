@@ -47,6 +47,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     tick_every: Count
     init: str | None  # the run whose weights it started from
     imported: dict[str, str] | None = None  # by part, the SHA-256 of the published file it came from; "": of none
+    not_exportable: str | None = None  # why it has no place in its system's published format, where there is one
     versions: dict[str, str]
     git: str | None
 

@@ -42,6 +42,11 @@ def bits(n: int, seed: int, step: int, purpose: Purpose, index: int = 0) -> NDAr
     return np.random.PCG64(stream(seed, step, purpose, index)).random_raw(n)
 
 
+def uniform(raw: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Numbers in [0, 1) of random 64-bit ones: their upper 53 bits."""
+    return (raw >> np.uint64(11)) * 2.0**-53
+
+
 def permutation(n: int, seed: int, step: int, purpose: Purpose, index: int = 0) -> NDArray[np.int64]:
     """The numbers from 0 to n - 1 in an order of chance."""
     # By sorting raw bits: they are the same in every NumPy, which its own `permutation` need not be.

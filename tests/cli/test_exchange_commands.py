@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from said import Command, Refusal
 
+import ganvas
 import translation_originals as originals
 from layouts import coarse, filled, patches, resnet, save, unet
 
@@ -41,7 +42,7 @@ def test_import_says_where_the_run_is_and_what_it_is_of(ganvas_cli: Command, her
     told = ganvas_cli("info", "official").out
     digest = "f" * 64
     assert "imported     G_A from a file of SHA-256 " in told
-    assert "no G_B: its weights are fresh" in told
+    assert "no G_B: what needs it is refused" in told
     assert "ganvas train cyclegan --data SPEC --preset paper" in told
     assert "--init official" in told
     assert "steps" not in told.splitlines()[3]
@@ -52,7 +53,22 @@ def test_import_says_where_the_run_is_and_what_it_is_of(ganvas_cli: Command, her
     assert {part: bool(digest) for part, digest in said["imported"].items()} == {
         "G_A": True, "G_B": False, "D_A": True, "D_B": False}  # fmt: skip
     assert {row["run"] for row in ganvas_cli("runs", ".", "--json").json["runs"]} == {"official", "two"}
+    table = ganvas_cli("runs", ".").out
+    assert (table.count("imported"), "0/0" in table) == (4, False)  # twice as data, twice as steps
     assert ganvas_cli("report", "official").out.strip() == "official/report.html"
+    page = (here / "official" / "report.html").read_text()
+    assert "without G_B, D_A, D_B" in page
+    assert "of 0" not in page
+
+
+def test_only_nets_that_a_file_was_given_for_take_space_and_loads_agree(here: Path, official: Path) -> None:
+    file = here / "G.pth"
+    assert sum(path.stat().st_size for path in official.rglob("*") if path.is_file()) < 1.2 * file.stat().st_size
+    games = [ganvas.load(official, raw=raw) for raw in (False, False, True)]
+    first = games[0].state_dict()
+    assert any(name.startswith("D_A.") for name in first)
+    for game in games[1:]:
+        assert all(torch.equal(value, first[name]) for name, value in game.state_dict().items())
 
 
 @torch.no_grad()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +18,21 @@ from ganvas.run import Run
 from ganvas.settings import missing_parts
 
 
-def net_g(nz: int = 100, ngf: int = 64, nc: int = 3) -> nn.Module:
-    """All transposed convolutions of 4x4 without bias; the first from a single pixel."""
+def net_g(nz: int = 100, ngf: int = 64, nc: int = 3, factors: tuple[int, ...] = (8, 4, 2, 1)) -> nn.Module:
+    """All transposed convolutions of 4x4 without bias; the first from a single pixel. factors: channels, times ngf; one
+    more or less for images of 128x128 or 32x32."""
     layers: list[nn.Module] = []
-    for i, (a, b) in enumerate(((nz, 8 * ngf), (8 * ngf, 4 * ngf), (4 * ngf, 2 * ngf), (2 * ngf, ngf))):
+    for i, (a, b) in enumerate(pairwise([nz, *(ngf * factor for factor in factors)])):
         layers += [nn.ConvTranspose2d(a, b, 4, 2 if i else 1, 1 if i else 0, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
     layers += [nn.ConvTranspose2d(ngf, nc, 4, 2, 1, bias=False), nn.Tanh()]
     return nn.ModuleDict({"main": nn.Sequential(*layers)})
 
 
-def net_d(ndf: int = 64, nc: int = 3) -> nn.Module:
+def net_d(ndf: int = 64, nc: int = 3, factors: tuple[int, ...] = (1, 2, 4, 8)) -> nn.Module:
     layers: list[nn.Module] = [nn.Conv2d(nc, ndf, 4, 2, 1, bias=False), nn.LeakyReLU(0.2)]
-    for a in (ndf, 2 * ndf, 4 * ndf):
-        layers += [nn.Conv2d(a, 2 * a, 4, 2, 1, bias=False), nn.BatchNorm2d(2 * a), nn.LeakyReLU(0.2)]
-    layers += [nn.Conv2d(8 * ndf, 1, 4, 1, 0, bias=False), nn.Sigmoid()]
+    for a, b in pairwise(ndf * factor for factor in factors):
+        layers += [nn.Conv2d(a, b, 4, 2, 1, bias=False), nn.BatchNorm2d(b), nn.LeakyReLU(0.2)]
+    layers += [nn.Conv2d(factors[-1] * ndf, 1, 4, 1, 0, bias=False), nn.Sigmoid()]
     return nn.ModuleDict({"main": nn.Sequential(*layers)})
 
 
@@ -61,23 +64,91 @@ def test_the_nets_here_are_the_examples() -> None:
     assert sum(p.numel() for p in net_d().parameters()) == 2_765_568
 
 
-@pytest.mark.parametrize("nc", [1, 3])
-def test_the_same_weights_give_the_same_pictures_and_scores(nc: int, tmp_path: Path) -> None:
-    theirs = {"G": trained(net_g(7, 4, nc)), "D": trained(net_d(4, nc))}
+SIZES = [  # sides, and channels of the stages of D as multiples of the first
+    (64, (1, 2, 4, 8)),
+    (32, (1, 2, 4)),
+    (16, (1, 2)),
+    (128, (1, 2, 4, 8, 16)),
+    (128, (1, 2, 4, 8, 8)),
+    (64, (1, 2, 4, 4)),
+]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("nc", "side", "factors"), [(1, *SIZES[0]), *((3, *size) for size in SIZES)])
+def test_the_same_weights_give_the_same_pictures_and_scores(
+    nc: int, side: int, factors: tuple[int, ...], tmp_path: Path
+) -> None:
+    theirs = {"G": trained(net_g(7, 4, nc, factors[::-1])), "D": trained(net_d(4, nc, factors))}
     run = import_run("dcgan", {part: save(net, tmp_path / part) for part, net in theirs.items()}, out=tmp_path / "run")
     game = ganvas.load(run.folder)
-    with torch.no_grad():
-        z, x = torch.randn(3, 7), torch.rand(3, nc, 64, 64) * 2 - 1
-        picture = theirs["G"]["main"](z[:, :, None, None])  # type: ignore[index]
-        assert (game.decode(z) - picture).abs().max() < 1e-5
-        assert picture.std() > 0.01  # not grey on grey
-        score = theirs["D"]["main"](x).flatten()  # type: ignore[index]
-        assert (torch.sigmoid(game.D(x)) - score).abs().max() < 1e-5
-        assert score.std() > 1e-3
+    z, x = torch.randn(3, 7), torch.rand(3, nc, side, side) * 2 - 1
+    picture = theirs["G"]["main"](z[:, :, None, None])  # type: ignore[index]
+    assert (game.decode(z) - picture).abs().max() < 1e-5
+    assert picture.std() > 0.01  # not gray on gray
+    score = theirs["D"]["main"](x).flatten()  # type: ignore[index]
+    assert (torch.sigmoid(game.D(x)) - score).abs().max() < 1e-5
+    assert score.std() > 1e-4
     c = run.config
-    assert (c.leaves["width"], c.leaves["latent"], c.schema) == (4, 7, {"image": [nc, 64, 64]})
+    assert (c.leaves["width"], c.leaves["latent"], c.schema) == (4, 7, {"image": [nc, side, side]})
     assert missing_parts(c) == []
-    assert game.sample(2, seed=3).shape == (2, nc, 64, 64)
+    assert game.sample(2, seed=3).shape == (2, nc, side, side)
+    found = export_published(run, tmp_path / "out")
+    for one in found:
+        theirs[one.part].load_state_dict(torch.load(one.file, weights_only=True))
+        assert one.difference < 1e-5
+    text = (tmp_path / "out" / "README.txt").read_text()
+    assert f"--imageSize {side} --nz 7 --ngf 4" in text
+    assert ("main.py has nets for 64x64" in text) == (factors != (1, 2, 4, 8))
+
+
+@pytest.mark.parametrize(("preset", "side"), [("tiny", 32), ("small", 64), ("paper", 64), ("small", 128)])
+def test_what_is_trained_here_goes_out_and_gives_the_same_images(preset: str, side: int, tmp_path: Path) -> None:
+    """Every preset, and the usual sizes, trained from scratch."""
+    how: dict[str, Any] = {"width": 4, "latent": 6, "lr_generator": 0.01, "lr_critic": 0.01}
+    if preset == "small" and side == 64:
+        how |= {"widest": 2, "loss": "lsgan"}
+    run = ganvas.train("dcgan", data=f"digits?limit=16&size={side}", preset=preset, steps=3, batch_size=8, quiet=True,
+                       device="cpu", out=tmp_path / "run", **how)  # fmt: skip
+    assert run.config.not_exportable is None
+    found = {one.part: one for one in export_published(run, tmp_path / "out")}
+    stages = side.bit_length() - 3
+    factors = tuple(min(2**i, how.get("widest", 8)) for i in range(stages))
+    theirs: dict[str, Any] = {"G": net_g(6, 4, 1, factors[::-1]).eval(), "D": net_d(4, 1, factors).eval()}
+    for part, net in theirs.items():
+        net.load_state_dict(torch.load(found[part].file, weights_only=True))  # strict
+    game = ganvas.load(run.folder)
+    z, x = game.prior(5, seed=3), torch.rand(5, 1, side, side) * 2 - 1
+    with torch.no_grad():
+        picture, score = theirs["G"]["main"](z[:, :, None, None]), theirs["D"]["main"](x).flatten()
+        ours = game.decode(z), torch.sigmoid(game.D(x))
+    assert picture.std() > 1e-3
+    assert (ours[0] - picture).abs().max() < 1e-5
+    assert (ours[1] - score).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("how", "data", "why"),
+    [
+        ({"conditional": True}, "digits?limit=16", "has no place for classes"),
+        ({"spectral_norm": True}, "digits?limit=16", "spectral norm or a discriminator without batch norm"),
+        ({"loss": "wgan-gp"}, "digits?limit=16", "a discriminator without batch norm"),
+        ({}, "digits?limit=16&size=32x16", "not of 32x16"),
+        ({}, "digits?limit=16&size=48", "not of 48x48"),
+    ],
+)
+def test_what_cannot_go_out_is_said_before_training(
+    how: dict[str, Any], data: str, why: str, tmp_path: Path, capsys: Any
+) -> None:
+    run = ganvas.train("dcgan", data=data, preset="tiny", steps=1, batch_size=8, device="cpu", out=tmp_path / "run",
+                       **how)  # fmt: skip
+    said = capsys.readouterr().err
+    assert re.search(rf"note: this run cannot be exported: .*{why}", said)
+    assert why in (run.config.not_exportable or "")
+    assert why in run.info()["not_exportable"]
+    with pytest.raises(UsageError, match=why):
+        export_published(run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_out_again_gives_the_same_bits_under_the_same_keys(files: dict[str, Path], tmp_path: Path) -> None:
@@ -124,14 +195,26 @@ def test_training_starts_from_it_but_not_in_it(files: dict[str, Path], tmp_path:
     assert all((before[name] - after[name]).abs().max() < 1e-6 for name in weights)
 
 
-def test_a_bias_that_the_example_has_not_is_named(files: dict[str, Path], tmp_path: Path) -> None:
-    run = import_run("dcgan", files, out=tmp_path / "run")
-    game = run.load_game()
-    game.G.convs[-1].bias[0] = 0.5  # type: ignore[index,operator,union-attr]
-    run.save(0, weights=game.state_dict(), average=game.state_dict(), state={})
-    with pytest.raises(UsageError, match=r"has no bias where this run has learnt one, G\.convs\.3\.bias"):
-        export_published(run, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+@pytest.mark.parametrize(
+    ("net", "part", "sentence"),
+    [
+        (net_g(7, 2, 3, (32, 32, 16, 16, 8, 4, 2, 1)), "G", "it has 8 stages, for images of 1024x1024, and nets of 2 "),
+        (net_d(4, 3, (1,)), "D", "it has 1 stages, for images of 8x8, and nets of 2 stages "),
+        (net_g(7, 4, 8), "G", "its images have 8 channels, and ganvas has images of 1 or 3"),
+    ],
+)
+def test_what_no_such_net_of_ours_can_be_says_what_it_is(
+    net: nn.Module, part: str, sentence: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=sentence) as refused:
+        import_run("dcgan", {part: save(net, tmp_path / "net.pth")}, out=tmp_path / "run")
+    assert "--labels" not in str(refused.value)
+
+
+def test_nets_for_images_of_different_sizes_are_not_one_run(files: dict[str, Path], tmp_path: Path) -> None:
+    large = save(net_d(4, 3, (1, 2, 4, 8, 8)), tmp_path / "large.pth")
+    with pytest.raises(DataError, match=r"stages is 4 in .*netG.pth and 5 in .*large.pth, and dcgan has one"):
+        import_run("dcgan", {"G": files["G"], "D": large}, out=tmp_path / "run")
 
 
 Change = dict[str, Tensor | None]
@@ -140,10 +223,13 @@ Change = dict[str, Tensor | None]
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"main.9.weight": torch.zeros(8, 5, 4, 4)}, r"main\.0\.weight is 7x32x4x4, not 7x40x4x4"),
+        ({"main.9.weight": torch.zeros(8, 5, 4, 4)}, r": main\.9\.weight is 8x5x4x4, not 8x4x4x4\.$"),
+        ({"main.3.weight": torch.zeros(32, 17, 4, 4)}, r": main\.3\.weight is 32x17x4x4, not 32x16x4x4\.$"),
+        ({"main.1.weight": None}, r": it has no main\.1\.weight\.$"),
+        ({"main.12.weight": None}, r": it has no main\.12\.weight, but "),
         ({"main.4.running_var": None}, r"it has no main\.4\.running_var"),
-        ({"main.13.weight": torch.zeros(3)}, r"main\.13\.weight would be left over"),
-        ({"main.12.weight": torch.zeros(4, 2, 4, 4)}, "Pictures have 1 channel or 3, not 2"),
+        ({"main.13.weight": torch.zeros(3)}, r": it has main\.13\.weight, which the net does not have\.$"),
+        ({"main.12.weight": torch.zeros(4, 2, 4, 4)}, "its images have 2 channels, and ganvas has images of 1 or 3"),
         ({"main.9.weight": torch.zeros(3)}, r"main\.9\.weight has 1 dimensions, not the 4"),
     ],
 )
@@ -162,11 +248,11 @@ def test_contradictions_are_named(files: dict[str, Path], tmp_path: Path) -> Non
     for parts, how, sentence in (
         ({"G": files["G"], "D": wide}, {}, "width is 4 in .*netG.pth and 8 in .*wide.pth, and dcgan has one: import"),
         ({"G": files["G"]}, {"width": 64}, "width is 4 in .*netG.pth, not 64: leave --width away"),
-        ({"G": files["D"]}, {}, "cannot be G .*it holds the netD of the DCGAN example: its keys are main.0.weight"),
+        ({"G": files["D"]}, {}, "it looks like the netD of the DCGAN example, which is a discriminator; its"),
         ({"E": files["G"]}, {}, "dcgan has no part 'E'"),
         ({}, {}, "Name at least one part of dcgan"),
         ({"G": files["G"]}, {"colour": 3}, "has no setting 'colour'"),
-        ({"G": files["G"]}, {"size": (32, 32)}, "makes pictures of 64x64"),
+        ({"G": files["G"]}, {"size": (32, 32)}, "These files make images of 64x64: remove --size"),
     ):  # fmt: skip
         with pytest.raises((DataError, UsageError), match=sentence):
             import_run("dcgan", parts, out=tmp_path / "run", **how)  # type: ignore[arg-type]

@@ -47,5 +47,10 @@ def test_a_subset_is_a_pure_function_of_its_arguments(n: int, total: int, seed: 
     assert all(0 <= row < total for row in rows)
 
 
+def test_a_subset_is_the_same_on_every_machine() -> None:
+    """A golden value: NumPy's own choice may change from one version to the next, and figures with it."""
+    assert subset(5, 100, seed=0).tolist() == [14, 44, 67, 93, 94]
+
+
 def test_another_seed_takes_other_rows() -> None:
     assert not np.array_equal(subset(50, 1000, seed=0), subset(50, 1000, seed=1))

@@ -43,6 +43,20 @@ def test_layers_at_64_pixels_are_the_papers() -> None:
     assert not [m for net in (G, D) for m in net.modules() if "Pool" in type(m).__name__]
 
 
+def test_the_nets_at_64_pixels_have_the_numbers_of_pytorch_examples() -> None:
+    assert count(Generator((3, 64, 64), 64, 100)) == 3_576_704
+    assert count(Critic((3, 64, 64), 64)) == 2_765_568
+
+
+def test_the_widest_layer_is_as_wide_as_asked() -> None:
+    assert widths((3, 128, 128), 4) == [4, 8, 16, 32, 32]
+    assert widths((3, 128, 128), 4, 16) == [4, 8, 16, 32, 64]
+    assert widths((3, 128, 128), 4, 1) == [4] * 5
+    G, D = Generator((3, 128, 128), 2, 5, widest=16), Critic((3, 128, 128), 2, widest=16)
+    assert (G.dense.weight.shape, D.score.weight.shape) == ((16 * 32, 5), (1, 16 * 32))
+    assert D(G(torch.randn(2, 5))).shape == (2,)
+
+
 SIZES = [(32, 32), (64, 64), (128, 128), (64, 48), (32, 16), (96, 64), (16, 16), (60, 20)]
 
 
@@ -58,9 +72,9 @@ def test_weights_are_as_many_as_the_formula_says(size: tuple[int, int], batch_no
     base = (height >> n) * (width >> n) * maps[-1]
     ours = Generator((channels, *size), w, Z, batch_norm=batch_norm)
     theirs = Critic((channels, *size), w, batch_norm=batch_norm)
-    if batch_norm:  # gamma and beta, and a bias where there is no norm behind
-        assert count(ours) == Z * base + kernels + 2 * sum(maps) + channels
-        assert count(theirs) == kernels + maps[0] + 2 * sum(maps[1:]) + base + 1
+    if batch_norm:  # gamma and beta, and no bias
+        assert count(ours) == Z * base + kernels + 2 * sum(maps)
+        assert count(theirs) == kernels + 2 * sum(maps[1:]) + base
     else:
         assert count(ours) == (Z + 1) * base + kernels + sum(maps[:-1]) + channels
         assert count(theirs) == kernels + sum(maps) + base + 1

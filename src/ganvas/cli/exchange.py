@@ -108,7 +108,7 @@ def _import(system: str, importing: Importing, leaves: dict[str, Any]) -> Answer
         parts[part] = file
     size = None if importing.size is None else _size(importing.size)
     run = import_run(system, parts, out=importing.out, labels=importing.labels, size=size, **leaves)
-    return Answer(run.info() | {"imported": run.config.imported}, str(run.folder))
+    return Answer(run.info(), str(run.folder))
 
 
 def _size(text: str) -> tuple[int, int]:

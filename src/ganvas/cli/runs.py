@@ -178,7 +178,7 @@ def runs(directory: Annotated[Positional[Path], arg(metavar="DIR")] = Path("runs
     table = Table("run", "system", "data", "steps", "time", "MB", "metrics", box=None, padding=(0, 2, 0, 0))
     for row in found:
         figures = "  ".join(f"{name} {_number(figure['value'])}" for name, figure in row["metrics"].items())
-        steps = f"{row['step']:,}/{row['steps']:,}"
+        steps = f"{row['step']:,}/{row['steps']:,}" if row["imported"] is None else "imported"
         table.add_row(row["run"], row["system"], row["data"], steps, clock(row["seconds"]), f"{row['bytes'] / 1e6:.1f}",
                       figures)  # fmt: skip
     return Answer({"runs": found}, table if found else f"There is no run in {directory}.")
@@ -228,10 +228,11 @@ def _facts(run: Run, found: dict[str, Any]) -> str:
         "data": f"{c.data} ({shapes}{f', {len(c.classes)} classes' if c.classes else ''})",
         "steps": f"{found['step']:,} of {found['steps']:,} in {clock(found['seconds'])}" if c.imported is None else "",
         "imported": "\n".join(
-            f"{part} from a file of SHA-256 {digest}" if digest else f"no {part}: its weights are fresh"
+            f"{part} from a file of SHA-256 {digest}" if digest else f"no {part}: what needs it is refused"
             for part, digest in (c.imported or {}).items()
         ),
         "verbs": " ".join(found["verbs"]),
+        "export": f"not possible: {c.not_exportable}" if c.not_exportable else "",
         "checkpoints": ", ".join(f"{step:,}" for step in found["checkpoints"]) or "none yet",
         "on disk": f"{found['bytes'] / 1e6:.1f} MB",
         "best": f"step {best['step']:,}, {best['metric']} {best['value']:.5g}" if best else "",

@@ -17,6 +17,7 @@ from ganvas.exchange.reading import SHOWN, Published, Tensors, listed, read
 from ganvas.files import atomic_folder, writing
 from ganvas.game import Game
 from ganvas.run import Run, RunConfig, origins
+from ganvas.settings import missing_parts
 from ganvas.streams import Purpose, stream
 
 PRESET = "paper"  # whose settings an imported run has where neither its files nor the user say otherwise
@@ -33,9 +34,10 @@ def import_run(
 ) -> Run:
     """Makes a run folder of published checkpoints.
 
-    system: whose they are. parts: a file for each net, by its name (``G``, ``D_A``, ...); nets without one start fresh,
-    and what needs them is refused. labels: how many classes the input's label maps have, 0 for a picture, where files
-    cannot tell. size: the width and height that pictures are stretched to. leaves: settings of the system.
+    system: whose they are. parts: a file for each net, by its name (``G``, ``D_A``, ...); nets without one are not
+    saved (each load gives them the same fresh weights), and what needs them is refused. labels: how many classes the
+    input's label maps have, 0 for a picture, where files cannot tell. size: the width and height that pictures are
+    stretched to. leaves: settings of the system.
 
     Raises UsageError, DataError or Damaged, one sentence each, where that cannot be; RunError where ``out`` is taken or
     cannot be written. Nothing is then written at all.
@@ -87,9 +89,11 @@ def import_run(
         imported=imported,
         **origins(),
     )
-    weights = game.state_dict()
+    lacking = missing_parts(run_config)
+    average = {name: value for name, value in game.state_dict().items() if name.partition(".")[0] not in lacking}
     with writing(out, "choose another --out"), atomic_folder(out) as part_:
-        Run.create(part_, run_config).save(0, weights=weights, average=weights, state={})
+        # Nets are there once: they are not trained on in this folder, so that the raw ones are the averaged ones.
+        Run.create(part_, run_config).save(0, weights={}, average=average, state={})
     return Run.open(out)
 
 
@@ -134,7 +138,7 @@ def _fitted(kept: Layout, file: Published, shell: Game) -> Tensors:
     ]
     flaws = [
         *([f"it has no {listed(lacking)}"] if lacking else []),
-        *([f"{listed(besides)} would be left over"] if besides else []),
+        *([f"it has {listed(besides)}, which the net does not have"] if besides else []),
         *shapes[:SHOWN],
         *([f"{len(shapes) - SHOWN} more shapes differ"] if len(shapes) > SHOWN else []),
     ]

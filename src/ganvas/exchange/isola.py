@@ -7,6 +7,7 @@ before it no bias, instance norm no weights and the convolutions a bias.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -14,7 +15,8 @@ import torch
 from torch import Tensor
 
 from ganvas.errors import UsageError
-from ganvas.exchange.layout import Findings, Layout, Size, Told, Wish, classes, grey, stretched
+from ganvas.exchange.layout import Findings, Layout, Size, Told, Wish, classes, grey, median, stretched
+from ganvas.exchange.looks import PATCHES, PIXELS, RESNET, UNET
 from ganvas.exchange.reading import Published
 from ganvas.game import Game
 from ganvas.games.cyclegan import CycleGAN
@@ -22,8 +24,6 @@ from ganvas.games.pix2pix import Pix2Pix
 from ganvas.nets.isola import PatchCritic, ResnetGenerator, UNetGenerator
 from ganvas.schema import Schema
 
-RESNET, UNET = "a ResNet generator of CycleGAN", "a U-Net generator of pix2pix"
-PATCHES, PIXELS = "a patch critic of CycleGAN and pix2pix", "a pixel critic of pix2pix"
 SIDE = 256  # pixels that the authors' test script stretches pictures to
 SMALL = 7  # levels of the U-Net that is for 128 pixels, as each level halves its pictures
 OUTERMOST, SECOND, BELOW = "model.model", "model.model.1.model", ".3.model"  # levels of a U-Net
@@ -37,37 +37,41 @@ class Isola(Layout):
     def generator(self, file: Published, found: Findings) -> tuple[int, int]:
         """What a generator's shapes tell; its channels in and out."""
         if file.expect(RESNET, UNET) == RESNET:
-            blocks = sum(bool(re.fullmatch(r"model\.\d+\.conv_block\.1\.weight", key)) for key in file.tensors)
+            blocks = len(residual_blocks(file))
             found.add("net", "resnet", file)
             found.add("blocks", blocks, file)
-            found.add("dropout", "model.10.conv_block.5.weight" not in file.tensors, file)
-            first, last, middle = "model.1", f"model.{17 + blocks}", "model.1"
-            width, inputs = file.shape(f"{first}.weight")[:2]
-            outputs = file.shape(f"{last}.weight")[0]
+            found.add("dropout", _seconds(file, 6) > _seconds(file, 5), file)
+            width, inputs = file.shape("model.1.weight")[:2]
+            outputs, last = file.shape(f"model.{17 + blocks}.weight")[:2]
+            width = median(width, file.shape("model.4.weight")[1], last)
         else:
             level, downs = SECOND, 2
-            while f"{level}{BELOW}.1.weight" in file.tensors:
+            while any(key.startswith(f"{level}{BELOW}.") for key in file.tensors):
                 level, downs = level + BELOW, downs + 1
             found.add("net", "unet", file)
             found.add("downs", downs, file)
-            middle = f"{SECOND}.1"
             width, inputs = file.shape(f"{OUTERMOST}.0.weight")[:2]
-            outputs = file.shape(f"{OUTERMOST}.3.weight")[1]
+            last, outputs = file.shape(f"{OUTERMOST}.3.weight")[:2]
+            width = median(width, file.shape(f"{SECOND}.1.weight")[1], last // 2)
         found.add("width", width, file)
-        found.add("norm", _norm(file, middle), file)
+        found.add("norm", _norm(file), file)
         return inputs, outputs
 
     def critic(self, file: Published, found: Findings) -> int:
         """What a critic's shapes tell; its channels in."""
         if file.look == PIXELS:
-            raise file.refusal("it holds a pixel critic, which ganvas has not; give the other parts without it")
+            raise file.refusal(
+                "it holds a pixel discriminator, which ganvas does not have; import the other parts without it"
+            )
         file.expect(PATCHES)
-        convolutions = [key for key, value in file.tensors.items() if value.ndim == 4]
-        found.add("critic_layers", len(convolutions) - 2, file)
+        layers = _layers(file)
+        found.add("critic_layers", layers, file)
         width, inputs = file.shape("model.0.weight")[:2]
+        if layers:
+            second = file.shape("model.2.weight")
+            width = median(width, second[1], second[0] // 2)
+            found.add("norm", _norm(file), file)
         found.add("critic_width", width, file)
-        if len(convolutions) > 2:
-            found.add("norm", _norm(file, "model.2"), file)
         return inputs
 
     def size(self, found: Findings, wish: Wish) -> Size:
@@ -193,12 +197,36 @@ class ForPix2Pix(Isola):
         ]
 
 
-def _norm(file: Published, convolution: str) -> str:
-    """The norm after the convolutions, as weights of norms and the bias of that convolution tell."""
-    if any(key.endswith(".weight") and value.ndim == 1 for key, value in file.tensors.items()):
+def residual_blocks(file: Published) -> set[int]:
+    """The places of the residual blocks in ``model``; a single key makes none."""
+    keys = (re.match(r"model\.(\d{1,4})\.conv_block\.", key) for key in file.tensors)
+    counts = Counter(int(match[1]) for match in keys if match)
+    return {place for place, count in counts.items() if count > 1}
+
+
+def _seconds(file: Published, place: int) -> int:
+    """In how many residual blocks the second convolution is at that place: at 5, or at 6 behind dropout."""
+    return sum(key.endswith(f".conv_block.{place}.weight") and value.ndim == 4 for key, value in file.tensors.items())
+
+
+def _layers(file: Published) -> int:
+    """Layers of a patch critic between its first convolution and its last: at 2, 5, 8, ..., each norm behind."""
+    places = {int(match[1]) for key in file.tensors if (match := re.match(r"model\.(\d{1,4})\.", key))}
+    layers = 0
+    while places & {3 * layers + 5, 3 * layers + 6}:
+        layers += 1
+    return layers
+
+
+def _norm(file: Published) -> str:
+    """The norm after the convolutions: batch norm has statistics; before instance norm all convolutions have a bias."""
+    if any(key.endswith(".running_mean") for key in file.tensors):
         return "batch"
-    if f"{convolution}.bias" in file.tensors:
+    convolutions = [key for key, value in file.tensors.items() if value.ndim == 4]
+    biased = sum(key.replace("weight", "bias") in file.tensors for key in convolutions)
+    if biased >= len(convolutions) - 1:  # one key may be missing
         return "instance"
     raise file.refusal(
-        f"it has no norms: neither weights of batch norm nor {convolution}.bias, which instance norm has"
+        f"it has no norms: neither the statistics of batch norm, nor a bias in each of its {len(convolutions)} "
+        f"convolutions, as with instance norm (but in {biased})"
     )

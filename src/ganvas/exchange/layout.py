@@ -133,6 +133,11 @@ def grey(inputs: int, *others: int) -> str:
     return "&channels=grey" if inputs == 1 else ""
 
 
+def median(*signs: int) -> int:
+    """What most of three or more signs tell of one number, where one key of the file may be wrong, missing or extra."""
+    return sorted(signs)[len(signs) // 2]
+
+
 def stretched(size: Size) -> str:
     """A size as the value of a data spec's key."""
     return str(size[0]) if size[0] == size[1] else f"{size[0]}x{size[1]}"

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ganvas.errors import Damaged, DataError
+from ganvas.exchange.looks import KINDS, PART_OF, looks, unprefixed
 from ganvas.files import sha256
 
 LARGEST = 8 << 30  # bytes; the largest published net of these systems has 0.7e9
@@ -21,24 +22,10 @@ SHOWN = 4  # keys that a refusal lists
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"  # what files of torch.save begin with: since 1.6, and before
 WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "net")  # round a state dict, best first
 WORDS = {"G": ("netG", "G", "generator"), "D": ("netD", "D", "discriminator"), "E": ("netE", "E", "encoder")}
+SPECTRAL = (".weight_orig", ".parametrizations.weight.original")  # of a layer with spectral norm
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 Tensors = dict[str, Tensor]
-Shapes = Mapping[str, tuple[int, ...]]
-
-# What the nets of these systems look like, by keys that only they have: (key, the dimensions it has), the first wins.
-LOOKS: tuple[tuple[str, str], ...] = (
-    (r"scale\d+_layer0\.0\.weight|layer0\.0\.weight", "the multi-scale critic of pix2pixHD"),
-    (r"model1_1\.1\.weight", "the local enhancer of pix2pixHD"),
-    (r"main\.1\.weight", "the netG of the DCGAN example"),
-    (r"main\.0\.weight", "the netD of the DCGAN example"),
-    (r"model\.model\.0\.weight", "a U-Net generator of pix2pix"),
-    (r"net\.0\.weight", "a pixel critic of pix2pix"),
-    (r"model\.10\.conv_block\.1\.weight", "a ResNet generator of CycleGAN"),
-    (r"model\.\d+\.conv_block\.1\.weight", "the global generator of pix2pixHD"),
-    (r"model\.0\.weight", "a patch critic of CycleGAN and pix2pix"),
-    (r"model\.1\.weight", "the encoder of pix2pixHD"),
-)
 
 
 @dataclass(frozen=True)
@@ -53,10 +40,7 @@ class Published:
     @property
     def look(self) -> str:
         """What it is, as far as its keys tell."""
-        for pattern, what in LOOKS:
-            if any(re.fullmatch(pattern, key) for key in self.tensors):
-                return what
-        return "a net that is none of these systems'"
+        return looks(self.tensors)[0]
 
     def shape(self, key: str) -> tuple[int, ...]:
         """The shape of a convolution's weights. Raises DataError where there are none of that name."""
@@ -67,11 +51,25 @@ class Published:
             raise self.refusal(f"{key} has {len(found)} dimensions, not the 4 of a convolution")
         return found
 
-    def expect(self, *looks: str, alike: str = "") -> str:
+    def length(self, key: str) -> int:
+        """The length of a bias. Raises DataError where there is none of that name."""
+        if key not in self.tensors:
+            raise self.refusal(f"it has no {key}, but {listed(self.tensors)}")
+        return self.tensors[key].numel()
+
+    def expect(self, *wanted: str, alike: str = "") -> str:
         """The look, which must be one of these, or ``alike``, of another net with the same keys. Raises DataError."""
-        if self.look not in (*looks, alike):
-            raise self.refusal(f"it holds {self.look}: its keys are {listed(self.tensors)}", *looks)
-        return self.look
+        if normed := [key for key in self.tensors if key.endswith(SPECTRAL)]:
+            raise self.refusal(
+                f"it has spectral norm ({listed(normed)}), which these nets have not: take it off with "
+                "torch.nn.utils.remove_spectral_norm (or parametrize.remove_parametrizations) and save it again",
+                *wanted,
+            )
+        if (look := self.look) in (*wanted, alike):
+            return look
+        kind = PART_OF.get(look)
+        swapped = f", which is {KINDS[kind]}" if kind is not None and kind != self.part[:1] else ""
+        raise self.refusal(f"it looks like {look}{swapped}; its keys are {listed(self.tensors)}", *wanted)
 
     def refusal(self, why: str, *wanted: str) -> DataError:
         """The file cannot be this part, and why."""
@@ -82,9 +80,10 @@ class Published:
 def read(part: str, path: Path) -> Published:
     """Reads one file, whatever wraps its state dict, and cleans it.
 
-    Taken off: ``module.`` of DataParallel and ``_orig_mod.`` of torch.compile; the statistics that instance norm kept
-    before torch 0.4 (statistics of a norm without weights). Half and double precision become float32. Raises DataError
-    for what is no state dict, holds code, or numbers that are not finite; Damaged for a file that is cut short.
+    Taken off: ``module.`` of DataParallel and ``_orig_mod.`` of torch.compile; a prefix that wraps all keys; the
+    statistics that instance norm kept before torch 0.4 (statistics of a norm without weights). Half and double
+    precision become float32. Raises DataError for what is no state dict, holds code, or numbers that are not finite;
+    Damaged for a file that is cut short.
     """
     content = _load(path)
     tensors = _unwrapped(part, path, content)
@@ -96,8 +95,11 @@ def read(part: str, path: Path) -> Published:
         if value.numel() * value.element_size() > value.untyped_storage().nbytes():
             raise DataError(f"{path} says that {key} has {value.numel():,} numbers, and holds fewer.")
         clean[name] = value if name.endswith("num_batches_tracked") else value.float()
-    stale = [key for key in clean if key.endswith(STATISTICS) and f"{key.rpartition('.')[0]}.weight" not in clean]
-    clean = {key: value for key, value in clean.items() if key not in stale}
+    clean = unprefixed(clean, _names(part))
+    normed = {key.rpartition(".")[0] for key in clean if key.endswith((".weight", ".bias"))}
+    clean = {
+        k: value for k, value in clean.items() if not (k.endswith(STATISTICS) and k.rpartition(".")[0] not in normed)
+    }
     if broken := [key for key, value in clean.items() if not bool(value.isfinite().all())]:
         raise DataError(f"{path} has numbers that are not finite, in {listed(broken)}.")
     if not clean:
@@ -142,11 +144,17 @@ def _load(path: Path) -> Any:
         ) from None
 
 
+def _names(part: str) -> list[str]:
+    """What files call a part: its own name first, then the usual words for its kind."""
+    kind = part.partition("_")[0]
+    words = WORDS.get(kind, ())
+    named = [part, f"net{part}", f"net_{part}", *(word + part[len(kind) :] for word in words), *words]
+    return list(dict.fromkeys(named))
+
+
 def _unwrapped(part: str, path: Path, content: Any) -> Tensors:
     """The state dict in ``content``: itself, or what lies under the part's own name or a usual wrapper's."""
-    kind = part.partition("_")[0]
-    own = [part, f"net{part}", *(word + part[len(kind) :] for word in WORDS.get(kind, ())), *WORDS.get(kind, ())]
-    names = dict.fromkeys([*own, *WRAPPERS])
+    names = dict.fromkeys([*_names(part), *WRAPPERS])
     for _ in range(4):  # wrappers in wrappers
         if not isinstance(content, Mapping):
             raise DataError(f"{path} holds a {type(content).__name__}, not the state dict of a net.")

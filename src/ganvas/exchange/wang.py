@@ -16,15 +16,14 @@ import torch
 from torch import Tensor
 
 from ganvas.errors import DataError, UsageError
-from ganvas.exchange.layout import Findings, Layout, Told, Wish, classes, grey, stretched
+from ganvas.exchange.isola import residual_blocks
+from ganvas.exchange.layout import Findings, Layout, Told, Wish, classes, grey, median, stretched
+from ganvas.exchange.looks import ENCODER, GLOBAL, LOCAL, RESNET, SCALES
 from ganvas.exchange.reading import Published, Tensors
 from ganvas.game import Game
 from ganvas.games.pix2pixhd import Pix2PixHD
 from ganvas.schema import Schema
 
-LOCAL, GLOBAL = "the local enhancer of pix2pixHD", "the global generator of pix2pixHD"
-ALIKE = "a ResNet generator of CycleGAN"  # a global generator of two halvings has the same keys
-CRITIC, ENCODER = "the multi-scale critic of pix2pixHD", "the encoder of pix2pixHD"
 STYLE = 3  # channels of the encoder's features, unless the user says otherwise
 COARSE, FINE = (1024, 512), (2048, 1024)  # pixels that the global generator and the local enhancer were published for
 
@@ -76,23 +75,24 @@ class ForPix2PixHD(Layout):
 
     # ---- what shapes tell --------------------------------------------------------------------------------------------
     def generator(self, file: Published, found: Findings) -> int:
-        """What G's shapes tell; its channels in."""
-        local = file.expect(GLOBAL, LOCAL, alike=ALIKE) == LOCAL
+        """What G's shapes tell; its channels in. A global generator of two halvings has the keys of CycleGAN's."""
+        local = file.expect(GLOBAL, LOCAL, alike=RESNET) == LOCAL
         if "model2_1.1.weight" in file.tensors:
             raise file.refusal("it has two local enhancers, and ganvas has one at most")
-        blocks = [
-            int(match[1]) for key in file.tensors if (match := _match(r"model\.(\d+)\.conv_block\.1\.weight", key))
-        ]
+        blocks = residual_blocks(file)
         if not blocks:
             raise file.refusal("its global generator has no residual blocks")
         downs = (min(blocks) - 4) // 3
         found.add("net", "local" if local else "global", file)
-        found.add("width", file.shape("model.1.weight")[0], file)
+        second = file.shape("model.4.weight")
+        found.add("width", median(file.shape("model.1.weight")[0], second[1], second[0] // 2), file)
         found.add("downs", downs, file)
         found.add("blocks", len(blocks), file)
         last = f"model.{_last(downs, len(blocks))}"
         if local:
-            locals_ = sum(bool(_match(r"model1_2\.\d+\.conv_block\.1\.weight", key)) for key in file.tensors)
+            locals_ = len(
+                {match[1] for key in file.tensors if (match := re.match(r"model1_2\.(\d+)\.conv_block\.", key))}
+            )
             found.add("local_blocks", locals_, file)
             last = f"model1_2.{locals_ + 4}"
         found.add("channels_of_pictures", file.shape(f"{last}.weight")[0], file)
@@ -102,10 +102,15 @@ class ForPix2PixHD(Layout):
     def encoder(self, file: Published, found: Findings) -> None:
         """What E's shapes tell."""
         file.expect(ENCODER)
-        downs = sum(value.ndim == 4 for value in file.tensors.values()) // 2 - 1
+        places = [int(match[1]) for key in file.tensors if (match := re.fullmatch(r"model\.(\d{1,4})\.\w+", key))]
+        weights = sum(value.ndim == 4 for value in file.tensors.values())
+        stems = [key.removesuffix(".bias") for key in file.tensors if key.endswith(".bias")]
+        biases = sum(f"{stem}.running_mean" not in file.tensors for stem in stems)
+        downs = median(weights // 2 - 1, biases // 2 - 1, (max(places) - 5) // 6)
         width, pictures = file.shape("model.1.weight")[:2]
         found.add("encoder", True, file)
-        found.add("encoder_width", width, file)
+        second = file.shape("model.4.weight")
+        found.add("encoder_width", median(width, second[1], second[0] // 2), file)
         found.add("encoder_downs", downs, file)
         found.add("channels_of_pictures", pictures, file)
         found.add("style_channels", file.shape(f"model.{_last(downs, 0)}.weight")[0], file)
@@ -113,12 +118,13 @@ class ForPix2PixHD(Layout):
 
     def critic(self, file: Published, found: Findings) -> int:
         """What D's shapes tell; its channels in."""
-        file.expect(CRITIC)
-        places = [match for key in file.tensors if (match := _match(r"scale(\d+)_layer(\d+)\.0\.weight", key))]
+        file.expect(SCALES)
+        places = [match for key in file.tensors if (match := re.match(r"scale(\d{1,3})_layer(\d{1,3})\.\d+\.", key))]
         found.add("scales", 1 + max(int(match[1]) for match in places), file)
         found.add("critic_layers", max(int(match[2]) for match in places) - 1, file)
         width, inputs = file.shape("scale0_layer0.0.weight")[:2]
-        found.add("critic_width", width, file)
+        second = file.shape("scale0_layer1.0.weight")
+        found.add("critic_width", median(width, second[1], second[0] // 2), file)
         found.add("norm", _norm(file), file)
         return inputs
 
@@ -233,12 +239,7 @@ def _scales(game: Pix2PixHD) -> int:
 
 
 def _norm(file: Published) -> str:
-    normed = any(key.endswith(".weight") and value.ndim == 1 for key, value in file.tensors.items())
-    return "batch" if normed else "instance"
-
-
-def _match(pattern: str, key: str) -> re.Match[str] | None:
-    return re.fullmatch(pattern, key)
+    return "batch" if any(key.endswith(".running_mean") for key in file.tensors) else "instance"
 
 
 def _spec(kind: str, *keys: str) -> str:

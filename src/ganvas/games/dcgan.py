@@ -14,7 +14,7 @@ from ganvas.game import Player, Turn, frozen, minimise
 from ganvas.games import Count, Fraction, Presets, Rate, Weight, register
 from ganvas.games._coded import Coded
 from ganvas.losses import accuracy, bce, gradient_penalty, hinge, lsgan, raw
-from ganvas.nets.dcgan import Critic, Generator
+from ganvas.nets.dcgan import WIDEST, Critic, Generator
 from ganvas.optim import adam
 from ganvas.schema import Schema
 
@@ -25,7 +25,9 @@ LAZY = 16  # R1 in one round of 16, at 16 times its weight (Karras et al. 2020, 
 @dataclass(frozen=True)
 class Config:
     width: Count = 64
-    """Channels of the first convolution; they double a stage, up to eight times as many."""
+    """Channels of the largest maps; each time the image is halved they double, up to ``widest`` times as many."""
+    widest: Count = WIDEST
+    """Channels of the smallest maps, at most, as a multiple of the width."""
     latent: Count = 100
     """Dimensions of z."""
     loss: Literal["bce", "lsgan", "hinge", "wgan-gp"] = "bce"
@@ -111,13 +113,14 @@ class DCGAN(Coded):
         self.config, self.latent = config, config.latent
         self.classes = len(schema.classes) if config.conditional else 0
         shape = schema["image"]
-        self.G = Generator(shape, config.width, config.latent, classes=self.classes)
+        self.G = Generator(shape, config.width, config.latent, classes=self.classes, widest=config.widest)
         self.D = Critic(
             shape,
             config.width,
             classes=self.classes,
             batch_norm=config.critic_normed,
             spectral_norm=config.spectral_norm,
+            widest=config.widest,
         )
         betas = (config.beta1, config.beta2)
         self.generator = Player((self.G,), adam(config.lr_generator, betas), ema=config.ema)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ganvas.console import note
-from ganvas.streams import Purpose, stream
+from ganvas.streams import Purpose, permutation
 
 
 @dataclass(frozen=True)
@@ -54,5 +54,4 @@ def subset(n: int, total: int, *, seed: int = 0) -> np.ndarray[tuple[int], np.dt
     (n, total, seed); all of them where there are no more."""
     if n >= total:
         return np.arange(total)
-    generator = np.random.default_rng(stream(seed, 0, Purpose.METRIC))
-    return np.sort(generator.choice(total, n, replace=False))
+    return np.sort(permutation(total, seed, 0, Purpose.METRIC)[:n])

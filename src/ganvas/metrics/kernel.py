@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ganvas.metrics.rows import Rows
 from ganvas.metrics.sets import Measured, SetMetric
-from ganvas.streams import Purpose, stream
+from ganvas.streams import Purpose, permutation
 
 SUBSETS, SIZE = 100, 1000
 BLOCK = 512  # rows of a kernel matrix at once
@@ -49,8 +48,7 @@ def _subsets(size: int, total: int, count: int, side: int) -> Tensor:
     """``count`` subsets of ``size`` rows without replacement, as ones [count, total]."""
     chosen = torch.zeros(count, total, dtype=torch.float64)
     for i in range(count):
-        generator = np.random.default_rng(stream(0, i, Purpose.METRIC, side))
-        chosen[i, torch.from_numpy(generator.choice(total, size, replace=False))] = 1
+        chosen[i, torch.from_numpy(permutation(total, 0, i, Purpose.METRIC, side)[:size])] = 1
     return chosen
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ganvas.metrics.statistics import Statistic
-from ganvas.streams import Purpose, stream
+from ganvas.streams import Purpose, stream, uniform
 
 MOST = 10_000  # 80 MB of 2048 numbers
 
@@ -20,7 +20,7 @@ def draws(first: int, count: int, seed: int) -> NDArray[np.float64]:
     """Numbers ``first .. first + count - 1`` of an endless series of uniform ones: the same however it is cut."""
     bits = np.random.PCG64(stream(seed, 0, Purpose.METRIC))
     bits.advance(first)
-    return np.random.Generator(bits).random(count)
+    return uniform(bits.random_raw(count))
 
 
 class Rows(Statistic):

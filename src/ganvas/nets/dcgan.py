@@ -1,7 +1,9 @@
 """The nets of DCGAN (Radford et al. 2016, 1511.06434): 4x4 convolutions at stride 2, no pooling, no hidden dense layer.
 
 A picture is halved as often as both sides allow, until the shorter has 4 to 31 pixels; widths double a stage, up to
-eight times the first.
+eight times the first unless ``widest`` says otherwise. With batch norm no layer has a bias, as in the published DCGAN
+of pytorch/examples, so that trained nets can be written in its format; without batch norm all but the projection have
+one.
 Kernels of 4 and normal noise are those of the authors' Torch code; the Theano code behind the paper has kernels of 5,
 which a stride of 2 does not divide, and uniform noise.
 With classes, G gets an embedding beside z, and the critic scores by projection (Miyato & Koyama 2018, 1802.05637).
@@ -18,6 +20,7 @@ from ganvas.errors import UsageError
 from ganvas.nets.initial import initialise
 
 Shape = tuple[int, ...]  # (channels, height, width)
+WIDEST = 8  # times the first width that a stage has at most
 
 
 def stages(shape: Shape) -> int:
@@ -34,9 +37,9 @@ def stages(shape: Shape) -> int:
     return min(halvings)
 
 
-def widths(shape: Shape, width: int) -> list[int]:
-    """Channels after each halving: width, 2 width, 4 width, then 8 width."""
-    return [width * min(2**i, 8) for i in range(stages(shape))]
+def widths(shape: Shape, width: int, widest: int = WIDEST) -> list[int]:
+    """Channels after each halving: width, 2 width, 4 width, and so on up to ``widest`` times width."""
+    return [width * min(2**i, widest) for i in range(stages(shape))]
 
 
 def norm(channels: int, on: bool) -> nn.Module:
@@ -46,9 +49,18 @@ def norm(channels: int, on: bool) -> nn.Module:
 class Generator(nn.Module):
     """Noise [B, Z], and classes [B] if there are any, to images [B, C, H, W] in [-1, 1]."""
 
-    def __init__(self, shape: Shape, width: int, latent: int, *, classes: int = 0, batch_norm: bool = True) -> None:
+    def __init__(
+        self,
+        shape: Shape,
+        width: int,
+        latent: int,
+        *,
+        classes: int = 0,
+        batch_norm: bool = True,
+        widest: int = WIDEST,
+    ) -> None:
         super().__init__()
-        down = widths(shape, width)
+        down = widths(shape, width, widest)
         channels, height, breadth = shape
         self.base = (height >> len(down), breadth >> len(down), down[-1])
         self.embed = nn.Embedding(classes, latent) if classes else None  # N(0, 1), as z
@@ -58,8 +70,7 @@ class Generator(nn.Module):
         self.norms = nn.ModuleList(norm(n, batch_norm) for n in reversed(down))
         outs = [*reversed(down[:-1]), channels]
         self.convs = nn.ModuleList(
-            nn.ConvTranspose2d(a, b, 4, 2, 1, bias=not batch_norm or i == len(outs) - 1)
-            for i, (a, b) in enumerate(zip(reversed(down), outs, strict=True))
+            nn.ConvTranspose2d(a, b, 4, 2, 1, bias=not batch_norm) for a, b in zip(reversed(down), outs, strict=True)
         )
         initialise(self)
 
@@ -79,17 +90,23 @@ class Critic(nn.Module):
     """
 
     def __init__(
-        self, shape: Shape, width: int, *, classes: int = 0, batch_norm: bool = True, spectral_norm: bool = False
+        self,
+        shape: Shape,
+        width: int,
+        *,
+        classes: int = 0,
+        batch_norm: bool = True,
+        spectral_norm: bool = False,
+        widest: int = WIDEST,
     ) -> None:
         super().__init__()
-        outs = widths(shape, width)
+        outs = widths(shape, width, widest)
         channels, height, breadth = shape
         self.convs = nn.ModuleList(
-            nn.Conv2d(a, b, 4, 2, 1, bias=not batch_norm or i == 0)
-            for i, (a, b) in enumerate(zip([channels, *outs[:-1]], outs, strict=True))
+            nn.Conv2d(a, b, 4, 2, 1, bias=not batch_norm) for a, b in zip([channels, *outs[:-1]], outs, strict=True)
         )
         self.norms = nn.ModuleList(norm(n, batch_norm and i > 0) for i, n in enumerate(outs))
-        self.score = nn.Linear(outs[-1] * (height >> len(outs)) * (breadth >> len(outs)), 1)
+        self.score = nn.Linear(outs[-1] * (height >> len(outs)) * (breadth >> len(outs)), 1, bias=not batch_norm)
         self.project = nn.Embedding(classes, outs[-1]) if classes else None
         initialise(self)
         if self.project is not None:

@@ -23,7 +23,7 @@ from ganvas.data.geometry import Geometry, nearest
 from ganvas.data.groups import Group, Row
 from ganvas.data.maps import instances_of, labels_of, read_ids
 from ganvas.data.pictures import Preparation, decode, quietly, read_halves
-from ganvas.data.source import BadPicture, Encoded, Part, Scan
+from ganvas.data.source import BadPicture, Encoded, LeftOut, Part, Scan
 from ganvas.data.spec import Size, Spec
 from ganvas.data.store import Building
 from ganvas.errors import DataError
@@ -63,7 +63,10 @@ def gather(group: Group, spec: Spec, building: Building, *, alike: bool) -> None
     total = sum(len(rows) for sides in chosen.values() for rows in sides.values())
     read = partial(_read, group, Geometry.of(spec), 1 if spec.channels == "grey" else 3)
     fill(building, spec, group.where, chosen, total, read, alike=alike)
-    building.found.update({"arrangement": says, "ignored": dict(group.ignored)})
+    left = LeftOut()
+    for row in (row for sides in rows.values() for one in sides.values() for row in one if row.lack):
+        left.add("without a partner", row.name)
+    building.found.update({"arrangement": says, "left_out": left.entries()})
 
 
 def fill(

@@ -99,9 +99,9 @@ class _Members(Generic[Place]):
         elif is_picture(name):
             self.pictures["/".join(parts)] = place
         else:
-            suffix = PurePosixPath(name).suffix.lower()
-            self.ignored[suffix or name] += 1
-            self.left.add(no_image(suffix), name)
+            suffix = PurePosixPath(parts[-1]).suffix.lower()
+            self.ignored[suffix or parts[-1]] += 1
+            self.left.add(no_image(suffix), "/".join(parts))
             {CONFIG: self._configs, "stats.jsonl": self._logs}.get(parts[-1], set()).add("/".join(parts[:-1]))
 
     def in_order(self) -> tuple[list[str], list[Place]]:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ganvas.errors import UsageError
 from ganvas.files import atomic, atomic_folder, writing
+from ganvas.ops.marks import IMAGE, SHEET, save_marked
 from ganvas.ops.sheet import enlarged, grid, save_image, to_uint8
 
 SHEETS = (".png", ".jpg", ".jpeg", ".webp")
@@ -91,7 +92,7 @@ def save_images(
             with atomic_folder(path) as part:
                 for name, pixels in zip(files, (pixels for batch in found for pixels in batch), strict=True):
                     (part / name).parent.mkdir(parents=True, exist_ok=True)
-                    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(part / name)
+                    save_marked(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), part / name, IMAGE)
                 kind_of(path)  # nothing must have come into the way meanwhile
             return
         images = np.concatenate(list(found))
@@ -114,7 +115,8 @@ def save_film(path: Path, frames: Tensor) -> None:
     pixels = enlarged(to_uint8(frames), max(1, FILM_SIDE // max(frames.shape[2:])))
     pictures = [Image.fromarray(frame[..., 0] if frame.shape[2] == 1 else frame) for frame in pixels]
     with saving(path), atomic(path) as part:
-        pictures[0].save(part, save_all=True, append_images=pictures[1:], duration=round(1000 * FRAME_SECONDS), loop=0)
+        pictures[0].save(part, save_all=True, append_images=pictures[1:], duration=round(1000 * FRAME_SECONDS), loop=0,
+                         comment=SHEET.encode())  # fmt: skip
 
 
 def file_names(names: Sequence[str]) -> list[str]:

@@ -94,6 +94,10 @@ def plan(
             f"{entry.name} trains on {' or '.join(entry.game.kinds)} data, and {dataset.spec} is {dataset.kind} data: "
             "ganvas data --help says how folders are laid out."
         )
+    if settings.get("conditional") and not dataset.schema.classes:
+        why = " ".join(note for note in dataset.found.get("notes", []) if "class" in note or "label" in note)
+        if why:
+            raise UsageError(f"--conditional needs classes, and {dataset.spec} has none. {why}")
     with torch.device("meta"):  # no weights yet: refuses data that the system has no use for
         game = entry.build(settings, dataset.schema)
     if keep_best is not None:

@@ -92,6 +92,10 @@ class _Training:
         )
         self.batches = Batches(asked.dataset, c.batch_size, seed=c.seed, device=self.device, rank=rank, world=world)
         held_out = asked.dataset.part("test") if "test" in asked.dataset.splits else None
+        if held_out is not None and c.leaves.get("conditional") and "label" not in held_out.schema:
+            if not quiet:
+                note(f"note: {asked.dataset.spec} has no labels in its split test: it is not validated on.")
+            held_out = None
         self.valid: Batches | None = None
         if held_out is not None:
             self.valid = Batches(

@@ -28,7 +28,11 @@ def test_finds_pictures_at_any_depth_in_order_of_their_paths(tmp_path: Path, cap
     data = open_data(str(write(tmp_path, {**files, **hidden, "b/notes.txt": b"", "README": b""})))
     assert all_names(data) == sorted(files)
     assert np.array_equal(everything(data), [files[name] for name in sorted(files)])
-    assert data.found["ignored"] == {".txt": 1, "README": 1}
+    assert data.found["left_out"] == [
+        {"reason": "in a hidden folder", "count": 2, "names": [".git/", "__MACOSX/"]},
+        {"reason": "not an image file", "count": 1, "names": ["README"]},
+        {"reason": "not an image file (.txt)", "count": 1, "names": ["b/notes.txt"]},
+    ]
     assert data.found["modes"] == {"RGB": 5}
     assert data.found["sizes"] == {"5x6": 5}
     assert capfd.readouterr() == ("", "")  # no bar where there is no terminal
@@ -184,8 +188,8 @@ def test_all_modes_live_in_one_folder(tmp_path: Path) -> None:
         ("a.png b.png", {"train": [0, 1]}, [None, None]),
         ("x/a.png y/b.png", {"train": [0, 1]}, ["x", "y"]),
         ("x/a.png x/b.png", {"train": [0, 1]}, [None, None]),  # one folder is no choice of classes
-        ("x/a.png y/b.png y/z/c.png", {"train": [0, 1, 2]}, [None] * 3),  # not all exactly one level down
-        ("a.png x/a.png y/b.png", {"train": [0, 1, 2]}, [None] * 3),
+        ("x/a.png y/b.png y/z/c.png", {"train": [0, 1, 2]}, ["x", "y", "y"]),  # what lies deeper is of the class
+        ("x/v/a.png y/b.png y/z/c.png", {"train": [0, 1, 2]}, [None] * 3),
         ("s/x/a.png s/y/b.png", {"train": [0, 1]}, ["x", "y"]),  # what holds everything says nothing
         ("test/a.png train/b.png", {"train": [1], "test": [0]}, [None, None]),
         ("s/test/a.png s/train/b.png", {"train": [1], "test": [0]}, [None, None]),
@@ -193,27 +197,31 @@ def test_all_modes_live_in_one_folder(tmp_path: Path) -> None:
         ("train/x/a.png train/y/b.png", {"train": [0, 1]}, ["x", "y"]),
         ("test/x/a.png train/x/b.png", {"train": [1], "test": [0]}, [None, None]),
         ("test/a.png", {"test": [0]}, [None]),
-        ("other/a.png train/b.png", {"train": [0, 1]}, ["other", "train"]),
-        ("train/a.png val/b.png validation/c.png", {"train": [0], "val": [1], "validation": [2]}, [None] * 3),
+        ("train/a.png val/b.png validation/c.png", {"train": [0], "val": [1, 2]}, [None] * 3),
     ],
 )
 def test_paths_say_splits_and_classes(names: str, splits: dict[str, list[int]], classes: list[str | None]) -> None:
-    found, folders = arrange(names.split())
-    assert {split: rows.tolist() for split, rows in found.items()} == splits
-    assert folders == classes
+    found = arrange(names.split())
+    assert {split: rows.tolist() for split, rows in found.splits.items()} == splits
+    assert found.folders == classes
+    assert not found.left_out
 
 
-PATHS = st.lists(st.sampled_from([*SPLITS, "a", "b", "c.png"]), min_size=1, max_size=4).map("/".join)
+PATHS = st.lists(st.sampled_from([*SPLITS, "Testing", "dev", "train_x", "test_x", "a", "b", "c.png"]), min_size=1, max_size=4).map("/".join)
 
 
 @given(st.sets(PATHS, min_size=1))
 @settings(max_examples=300, deadline=None)
-def test_every_path_is_in_one_split_and_all_have_a_class_or_none(paths: set[str]) -> None:
-    splits, folders = arrange(sorted(paths))
-    assert sorted(np.concatenate(list(splits.values())).tolist()) == list(range(len(paths)))
-    assert all(len(rows) for rows in splits.values())
-    assert len(folders) == len(paths)
-    assert None not in folders or set(folders) == {None}
+def test_every_path_is_in_one_split_or_left_out_and_a_split_has_labels_or_none(paths: set[str]) -> None:
+    found = arrange(sorted(paths))
+    rows = np.concatenate(list(found.splits.values())).tolist()
+    assert len(set(rows)) == len(rows) == len(paths) - sum(one["count"] for one in found.left_out)
+    assert 2 * len(rows) >= len(paths) or found.notes
+    assert list(found.splits) == [split for split in SPLITS if split in found.splits]
+    assert len(found.folders) == len(paths)
+    for part in found.splits.values():
+        folders = {found.folders[row] for row in part}
+        assert None not in folders or folders == {None}
 
 
 def test_classes_of_all_splits_are_one_list(tmp_path: Path) -> None:

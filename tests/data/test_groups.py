@@ -77,7 +77,7 @@ def test_label_maps_lie_beside_their_photographs(name: str, instances: bool, tmp
     assert data.kind == "labels"
     assert list(data.schema.fields) == ["labels", *["instances"] * instances, "image"]
     assert data.schema.classes == ("0", "1", "2", "3", "4")
-    assert data.found["ignored"] == {"pictures elsewhere": 1}
+    assert data.found["left_out"] == [{"reason": "in no folder of labels data", "count": 1, "names": ["train_feat/"]}]
     ids = files[name.format("test", "label") + "/b.png"]
     row = data.part("test").tensors(np.array([1]))
     assert np.array_equal(row["labels"][0].numpy(), ids)

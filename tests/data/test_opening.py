@@ -39,7 +39,8 @@ def test_what_was_found_is_one_json_object(folder: Path) -> None:
         "modes": {"RGB": 91},
         "bad": {"count": 1, "of": 92, "files": {"train/3/bad.png": "not a picture that can be read"}},
         "arrangement": ["splits train, test", "9 classes by folder"],
-        "ignored": {".txt": 1},
+        "left_out": [{"reason": "not an image file (.txt)", "count": 1, "names": ["train/notes.txt"]}],
+        "notes": [],
     }
 
 

@@ -92,7 +92,7 @@ def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path: Path) -> 
     [
         (["data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet"], {"train": 2}),
         (["test-00000-of-00001.parquet", "train-00000-of-00001.parquet"], {"train": 1, "test": 1}),
-        (["validation-00000-of-00001.parquet", "train-00000-of-00001.parquet"], {"train": 1, "validation": 1}),
+        (["validation-00000-of-00001.parquet", "train-00000-of-00001.parquet"], {"train": 1, "val": 1}),
         (["train-00000-of-00001.parquet", "unlabeled-00000-of-00001.parquet"], {"train": 1, "unlabeled": 1}),
         (["train/0000.parquet", "train/0001.parquet", "test/0000.parquet"], {"train": 2, "test": 1}),
         (["imagenet-train-000000.tar", "imagenet-val-000000.tar"], {"train": 1, "val": 1}),

@@ -123,7 +123,10 @@ def test_samples_are_grouped_by_key_and_those_without_a_picture_are_counted(tmp_
     data = open_data(str(tar(tmp_path / "set-000.tar", members)))
     assert all_names(data) == ["set-000.tar/a/1.jpg", "set-000.tar/b/1.png", "set-000.tar/c.webp"]
     assert everything(data).tolist() == [noise(i, 8, 8, 3).tolist() for i in (1, 3, 4)]
-    assert data.found["ignored"] == {"samples without a picture": 1}
+    assert data.found["left_out"] == [
+        {"reason": "another image of a sample", "count": 1, "names": ["set-000.tar/b/1.seg.png"]},
+        {"reason": "a sample without an image", "count": 1, "names": ["set-000.tar/b/2"]},
+    ]
 
 
 def test_a_plain_tar_of_pictures_is_what_it_was(tmp_path: Path) -> None:

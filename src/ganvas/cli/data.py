@@ -41,9 +41,9 @@ def _known() -> str:
 @describes(_known)
 def data(
     spec: Annotated[Positional[str], arg(metavar="SPEC")],
-    out: Annotated[Path | None, arg(metavar="SHEET.png"), default("contact-DATA.png in this folder")] = None,
+    out: Annotated[Path | None, arg(metavar="SHEET.png"), default("none is drawn")] = None,
 ) -> Answer:
-    """What a data spec finds, and a contact sheet of it.
+    """What a data spec finds, and with --out a contact sheet of it.
 
     SPEC = [KIND:]SOURCE[?key=value&...], such as photos/, 'photos/?size=64&flip=true', set.zip, arrays.npz,
     'data/train-*.parquet?stream=true', hub:mnist, cifar10, digits, photos, mixture:ring8, a folder with trainA/ and
@@ -51,18 +51,20 @@ def data(
 
     Args:
         spec: The data.
-        out: Where to draw the sheet.
+        out: Where to draw a contact sheet: images from all over the data.
     """
-    from ganvas.data import contact_sheet, open_data, slug
+    from ganvas.data import contact_sheet, open_data
     from ganvas.ops.sheet import save_image
     from ganvas.output import kind_of, saving
 
-    path = out or Path(f"contact-{slug(spec)}.png")
-    kind_of(path, among=("sheet",))
+    if out is not None:
+        kind_of(out, among=("sheet",))
     dataset = open_data(spec)
-    with saving(path):
-        save_image(contact_sheet(dataset), path)
-    return Answer({**dataset.found, "sheet": str(path)}, _found(dataset.found, path))
+    found, sheet = dataset.found, None if out is None else str(out)
+    if out is not None:
+        with saving(out):
+            save_image(contact_sheet(dataset), out)
+    return Answer({**found, "sheet": sheet}, _found(found, sheet))
 
 
 def _published() -> str:
@@ -91,7 +93,7 @@ def fetch(
     return Answer({"name": name, "path": str(path)}, str(path))
 
 
-def _found(found: dict[str, Any], sheet: Path) -> str:
+def _found(found: dict[str, Any], sheet: str | None) -> str:
     """What `Dataset.found` says, for people."""
     shapes = (f"{name} {'x'.join(map(str, shape)) or 'number'}" for name, shape in found["fields"].items())
     more = found["different_sizes"] - len(found["sizes"])
@@ -103,10 +105,11 @@ def _found(found: dict[str, Any], sheet: Path) -> str:
         "classes": _counts(found["classes"]) or _shares(found),
         "sizes": _counts(found["sizes"]) + (f" and {more} more" if more > 0 else ""),
         "modes": _counts(found["modes"]),
-        "other files": _counts(found.get("ignored", {})),
         "bad files": _bad(found["bad"]),
+        "left out": "\n".join(map(_left_out, found.get("left_out", []))),
+        "notes": "\n".join(found.get("notes", [])),
         "fingerprint": found["fingerprint"][:16],
-        "sheet": str(sheet),
+        "sheet": sheet or "",
     }
     return facts(rows)
 
@@ -133,6 +136,13 @@ def _shares(found: dict[str, Any]) -> str:
 def _counts(counts: dict[str, int], most: int = 12) -> str:
     shown = ", ".join(f"{name} ({n:,})" for name, n in list(counts.items())[:most])
     return f"{shown} and {len(counts) - most} more" if len(counts) > most else shown
+
+
+def _left_out(entry: dict[str, Any]) -> str:
+    """One reason for which files are left out: how many, and which."""
+    names = ", ".join(entry["names"])
+    more = ", ..." if entry["count"] > len(entry["names"]) and not names.endswith("/") else ""
+    return f"{entry['count']:,} {entry['reason']}: {names}{more}"
 
 
 def _bad(bad: dict[str, Any], most: int = 10) -> str:

@@ -18,9 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Generic, TypeVar, cast
 
-from ganvas.data.folders import BLOCK, is_hidden, is_picture, scan_paths
+from ganvas.data.folders import BLOCK, HIDDEN_FOLDER, is_hidden, is_picture, no_image, scan_paths
+from ganvas.data.layout import without_thumbnails
+from ganvas.data.outputs import CONFIG, RUN
 from ganvas.data.pictures import MOST_BYTES
-from ganvas.data.source import BadPicture, Block, Encoded, Rows, Scan, Source, stamp
+from ganvas.data.source import BadPicture, Block, Encoded, LeftOut, Rows, Scan, Source, stamp
 from ganvas.errors import DataError
 from ganvas.files import cache_folder
 
@@ -73,25 +75,43 @@ class Guard:
         return () if any(is_hidden(part) for part in parts) else parts
 
 
+def hidden_folder(name: str) -> str | None:
+    """The outermost hidden folder that a member's path lies in, with a slash at its end."""
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    return next(("/".join(parts[: i + 1]) + "/" for i, part in enumerate(parts[:-1]) if is_hidden(part)), None)
+
+
 class _Members(Generic[Place]):
     """Takes down an archive's pictures (path -> where it lies) as they are listed."""
 
     def __init__(self, path: Path) -> None:
         self.guard, self.pictures, self.ignored = Guard(path), dict[str, Place](), Counter[str]()
+        self.left, self._configs, self._logs = LeftOut(), set[str](), set[str]()
 
     def add(self, name: str, size: int, place: Place | None) -> None:
         """The next member; ``place`` is None for what is no file. Of two with the same path the last one counts."""
         parts = self.guard.parts(name, size)
-        if place is None or not parts:
+        if place is None:
             return
-        if is_picture(name):
+        if not parts:
+            if is_picture(name) and (folder := hidden_folder(name)):
+                self.left.add(HIDDEN_FOLDER, folder)
+        elif is_picture(name):
             self.pictures["/".join(parts)] = place
         else:
-            self.ignored[PurePosixPath(name).suffix.lower() or name] += 1
+            suffix = PurePosixPath(parts[-1]).suffix.lower()
+            self.ignored[suffix or parts[-1]] += 1
+            self.left.add(no_image(suffix), "/".join(parts))
+            {CONFIG: self._configs, "stats.jsonl": self._logs}.get(parts[-1], set()).add("/".join(parts[:-1]))
 
     def in_order(self) -> tuple[list[str], list[Place]]:
-        """The pictures' paths, sorted, and their places."""
+        """The pictures' paths, sorted, and their places; without thumbnails and the runs of Ganvas."""
         names = sorted(self.pictures)
+        names = [names[i] for i in without_thumbnails(names, self.left)]
+        if runs := tuple(f"{folder}/" for folder in sorted(self._configs & self._logs) if folder):
+            for name in [name for name in names if name.startswith(runs)]:
+                self.left.add(RUN, next(run for run in runs if name.startswith(run)))
+            names = [name for name in names if not name.startswith(runs)]
         return names, [self.pictures[name] for name in names]
 
 
@@ -119,7 +139,7 @@ def _scan_zip(path: Path) -> Scan:
             except DAMAGE as error:
                 yield Encoded(names[row], BadPicture(str(error) or type(error).__name__))
 
-    return scan_paths(str(path), names, lambda rows: blocks(read(rows)), members.ignored)
+    return scan_paths(str(path), names, lambda rows: blocks(read(rows)), members.ignored, members.left.entries())
 
 
 def _scan_tar(path: Path) -> Scan:
@@ -132,7 +152,7 @@ def _scan_tar(path: Path) -> Scan:
     def read(rows: Rows) -> Iterator[Encoded]:
         return from_tar(path, [(names[row], *places[row]) for row in rows])
 
-    return scan_paths(str(path), names, lambda rows: blocks(read(rows)), members.ignored)
+    return scan_paths(str(path), names, lambda rows: blocks(read(rows)), members.ignored, members.left.entries())
 
 
 def walk_tar(path: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:

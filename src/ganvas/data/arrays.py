@@ -6,7 +6,7 @@ import math
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ganvas.data.archives import DAMAGE
 from ganvas.data.folders import is_hidden
 from ganvas.data.pictures import MOST_PIXELS
-from ganvas.data.source import SPLITS, Block, Part, Pixels, Rows, Scan, Source, numbers, stamp
+from ganvas.data.source import SPLITS, Block, LeftOut, Part, Pixels, Rows, Scan, Source, numbers, split_named, stamp
 from ganvas.errors import DataError, nearest
 
 WANTED = "uint8 [N, H, W, C] or [N, H, W], or float [N, C, H, W] in [-1, 1], C being 1, 3 or 4"
@@ -243,7 +243,15 @@ def files_in(folder: Path) -> list[Path]:
 
 def array_folder(folder: Path, files: list[Path]) -> Source:
     """A folder of such files: ``train``, ``test``, ... are splits; others are one set, end to end in order of name."""
-    if all(path.stem in SPLITS for path in files):
-        in_order = sorted(files, key=lambda path: SPLITS.index(path.stem))
-        return _source("folder of arrays, a split each", folder, {path.stem: [path] for path in in_order})
+    splits: dict[str, list[Path]] = {}
+    for path in files:
+        if split := split_named(path.stem):
+            splits.setdefault(split, []).append(path)
+    others = [path for path in files if split_named(path.stem) is None]
+    if splits and (not others or {"train"} < set(splits)):
+        in_order = {split: splits[split] for split in SPLITS if split in splits}
+        left = LeftOut()
+        for path in others:
+            left.add("outside of the splits", path.name)
+        return replace(_source("folder of arrays, a split each", folder, in_order), left_out=left.entries())
     return _source("folder of arrays", folder, {"train": sorted(files)})

@@ -221,7 +221,6 @@ def _fill(
     reading: Reading,
 ) -> None:
     total = sum(len(rows) for _, rows in chosen.values())
-    labelled = all(part.labels is not None for part in scan.parts.values())
     sizes: Counter[str] = Counter()
     modes: Counter[str] = Counter()
     bad: list[tuple[str, str]] = []
@@ -253,7 +252,7 @@ def _fill(
                 names.append_rows(
                     [np.frombuffer(part.names[i].encode(errors="surrogateescape"), np.uint8) for i in some]
                 )
-            if labelled and part.labels is not None:
+            if part.labels is not None:
                 building.column(f"{split}.label", "int64").append(part.labels[present])
                 counted = np.bincount(part.labels[present], minlength=len(scan.classes))
                 counts[split] = dict(zip(scan.classes, counted.tolist(), strict=True))

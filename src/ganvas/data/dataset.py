@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ganvas.data.source import find_split
 from ganvas.data.spec import Spec
 from ganvas.data.store import Column, Store
 from ganvas.errors import UsageError, nearest
@@ -45,6 +46,7 @@ class Dataset:
         self.schema = Schema({field: _shape(field, c) for field, c in self._columns.items()}, self._classes())
 
     def _about(self, spec: Spec, kind: str, splits: Mapping[str, int], mixture: str | None = None) -> None:
+        spec = replace(spec, split=spec.split and find_split(spec.split, splits))
         self.spec, self.kind, self.flip, self.mixture, self._spec = str(spec), kind, spec.flip, mixture, spec
         self.splits = splits
         self.split = spec.split or ("train" if "train" in splits else next(iter(splits)))

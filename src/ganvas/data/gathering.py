@@ -24,7 +24,7 @@ from ganvas.data.geometry import Geometry, nearest
 from ganvas.data.groups import Group, Row
 from ganvas.data.maps import instances_of, is_mask, labels_of, read_ids
 from ganvas.data.pictures import Preparation, decode, quietly, read_halves
-from ganvas.data.source import BadPicture, Encoded, Part, Scan
+from ganvas.data.source import BadPicture, Encoded, LeftOut, Part, Scan
 from ganvas.data.spec import Size, Spec
 from ganvas.data.store import Building
 from ganvas.errors import DataError
@@ -74,7 +74,10 @@ def gather(group: Group, spec: Spec, building: Building, *, alike: bool) -> None
             reading, said = ranged(pictures, reading, group.where)
             reading, notes = replace(reading, remarks=Remarks()), [said] if said else []
             building.restart()
-    building.found.update({"arrangement": says, "ignored": dict(group.ignored)})
+    left = LeftOut()
+    for row in (row for sides in rows.values() for one in sides.values() for row in one if row.lack):
+        left.add("without a partner", row.name)
+    building.found.update({"arrangement": says, "left_out": left.entries()})
     if masks:
         building.found["void"] = "none"
         notes.append(

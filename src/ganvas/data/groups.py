@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ganvas.data.folders import Listing, arrange, listing
-from ganvas.data.source import SPLITS
+from ganvas.data.folders import Listing, arrange, is_folder, listing
+from ganvas.data.layout import OUTSIDE, are_few, is_hidden, member_of, split_folders
+from ganvas.data.source import SPLITS, LeftOut, split_named
 from ganvas.data.spec import GROUPED, Spec, shortened, suited
 from ganvas.errors import DataError
 
-MEMBER = re.compile(rf"(?:({'|'.join(SPLITS)})_?)?(A|B|label|inst|img)")  # a folder's name: its split and its member
+SPLIT = re.compile(r"(train|test|val|valid|dev|eval)", re.I)  # begins the names of folders that belong to a split
 FIELDS = {"A": "A", "B": "B", "label": "labels", "inst": "instances", "img": "image"}  # of a member -> in a row
 NEEDED = {"paired": ("A", "B"), "unpaired": ("A", "B"), "labels": ("labels", "image")}
 ENDINGS = (  # of names that tell the member: published data sets have them
@@ -42,7 +43,8 @@ class Group:
     """A place that holds rows of several pictures: the files of each field, by split.
 
     root: what paths are within. spelt: (split, field) -> the folder, as messages name it. halves: field -> which half
-    of a picture is its, where pictures hold pairs.
+    of a picture is its, where pictures hold pairs. left_out: what lies there and belongs to no row, as JSON (see
+    `LeftOut`). notes: what else there is to tell, in sentences.
     """
 
     kind: str
@@ -52,7 +54,8 @@ class Group:
     identity: Any
     splits: Mapping[str, Members]
     spelt: Mapping[tuple[str, str], str]
-    ignored: Mapping[str, int] = field(default_factory=dict)
+    left_out: Sequence[dict[str, Any]] = ()
+    notes: Sequence[str] = ()
     halves: Mapping[str, int] = field(default_factory=dict)
 
     def complete(self) -> tuple[dict[str, dict[str, list[Row]]], list[str]]:
@@ -128,36 +131,45 @@ def group(spec: Spec, prefer: Sequence[str] = ()) -> Group | None:
 # ---- what a folder can be read as ------------------------------------------------------------------------------------
 def _fitting(root: Path) -> list[str]:
     """The kinds of rows of several pictures that a folder's own folders spell, the likeliest first."""
-    with os.scandir(root) as entries:
-        names = {entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()}
+    names = _folders_in(root)
     if found := _spelt(names):
         return found
-    of_splits = all(name.partition("_")[0] in SPLITS for name in names)  # train/, and train_feat/ perhaps
-    return _spelt_within(root, names & set(SPLITS)) if of_splits else []
+    if found := _spelt(names, bare=True):  # A/ and B/: letters may be classes, too
+        strangers = {name for name in names if member_of(name) is None and not SPLIT.match(name)}
+        if not strangers or (all(len(name) > 1 for name in strangers) and _are_strays(root, strangers)):
+            return found
+    splits = {name for name in names if split_named(name)}
+    if splits and ("train" in map(split_named, splits) or all(SPLIT.match(name) for name in names)):
+        within = set().union(*(_folders_in(root / split) for split in splits))
+        return _spelt(within) or _spelt(within, bare=True)
+    return []
 
 
-def _spelt_within(root: Path, splits: Iterable[str]) -> list[str]:
-    """Of ``train/A train/B`` and the like."""
-    names = set()
-    for split in splits:
-        with os.scandir(root / split) as entries:
-            names |= {entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()}
-    return _spelt(names)
+def _folders_in(root: Path) -> set[str]:
+    """The names of the folders in a folder, without hidden ones."""
+    with os.scandir(root) as entries:
+        return {entry.name for entry in entries if not is_hidden(entry.name) and is_folder(entry)}
 
 
-def _spelt(names: set[str]) -> list[str]:
-    found = {name: match for name in names if (match := MEMBER.fullmatch(name))}
-    if any(name not in found and name.partition("_")[0] not in SPLITS for name in names):
-        return []  # classes, say, two of which are named A and B
+def _spelt(names: set[str], *, bare: bool = False) -> list[str]:
+    """The kinds that folders of those names spell. bare: by names that tell no split, as ``A`` and ``B`` do."""
+    found = {name: told for name in names if (told := member_of(name)) and (told[0] is None) is bare}
     splits: dict[str | None, set[str]] = {}
-    for match in found.values():
-        splits.setdefault(match[1], set()).add(match[2])
+    for split, member in found.values():
+        splits.setdefault(split, set()).add(member)
     if any({"label", "img"} <= members for members in splits.values()):
         return ["labels"]
     if not any({"A", "B"} <= members for members in splits.values()):
         return []
-    alone = any(re.fullmatch("[a-z]+[AB]", name) for name in found)  # trainA, testB: how CycleGAN's sets are published
-    return ["unpaired", "paired"] if alone else ["paired", "unpaired"]
+    alone = any(name[:-1].isalpha() for name in found)  # trainA, testB: how CycleGAN's sets are published
+    return ["unpaired", "paired"] if alone and not bare else ["paired", "unpaired"]
+
+
+def _are_strays(root: Path, folders: set[str]) -> bool:
+    """Whether those folders hold few of a folder's pictures."""
+    tops = [name.partition("/")[0] for name, _, _ in listing(root).files]
+    strays = sum(top in folders for top in tops)
+    return are_few(strays, len(tops) - strays)
 
 
 # ---- layouts ---------------------------------------------------------------------------------------------------------
@@ -165,31 +177,41 @@ def _folder(kind: str, root: Path, files: Listing) -> Group:
     """Members in folders of their own: ``trainA``, ``train_label``, ``A``, ``train/A``, ``A/train``."""
     splits: dict[str, Members] = {}
     spelt: dict[tuple[str, str], str] = {}
-    ignored = Counter(files.ignored)
+    left = LeftOut()
     for path, _, _ in files.files:
         (split, member), rest = _member(path.split("/"))
         if (name := FIELDS.get(member, "")) not in (*NEEDED[kind], *("instances",) * (kind == "labels")):
-            ignored["pictures elsewhere"] += 1
+            left.add(f"in no folder of {kind} data", f"{path.partition('/')[0]}/" if "/" in path else path)
             continue
-        spelt[split, name] = path.removesuffix(f"/{rest}")
-        splits.setdefault(split, {}).setdefault(name, {})[rest] = path
+        mine = splits.setdefault(split, {}).setdefault(name, {})
+        if rest in mine:
+            left.add("a second file of that name", path)
+            continue
+        spelt.setdefault((split, name), path.removesuffix(f"/{rest}"))
+        mine[rest] = path
+    with_instances = [split for split, members in splits.items() if "instances" in members]
+    if 0 < len(with_instances) < len(splits):
+        for split in with_instances:
+            maps = splits[split]["instances"]
+            left.add("instance maps, which not every split has", f"{spelt[split, 'instances']}/", len(maps))
     shown = {"paired": "pairs in folders", "unpaired": "two sets in folders", "labels": "label maps and photographs"}
     identity = ["group", kind, str(root.resolve()), files.files]
-    return _group(kind, shown[kind], str(root), os.path.join(root, ""), identity, splits, spelt, ignored)
+    left_out = [*files.left_out, *left.entries()]
+    return _group(kind, shown[kind], str(root), os.path.join(root, ""), identity, splits, spelt, left_out)
 
 
 def _member(parts: list[str]) -> tuple[tuple[str, str], str]:
     """The split and the member ("": none) that a path tells, and its name within the member's folder."""
     split, rest = None, parts
-    if len(parts) > 2 and parts[0] in SPLITS:
-        split, rest = parts[0], parts[1:]
-    match = MEMBER.fullmatch(rest[0]) if len(rest) > 1 else None
-    if match is None or (split and match[1]):
+    if len(parts) > 2 and (split := split_named(parts[0])):
+        rest = parts[1:]
+    told = member_of(rest[0]) if len(rest) > 1 else None
+    if told is None or (split and told[0] and told[0] != split):
         return ("", ""), ""
-    split, rest = split or match[1], rest[1:]
-    if split is None and len(rest) > 1 and rest[0] in SPLITS:
-        split, rest = rest[0], rest[1:]
-    return (split or "train", match[2]), "/".join(rest)
+    split, rest = split or told[0], rest[1:]
+    if split is None and len(rest) > 1 and (split := split_named(rest[0])):
+        rest = rest[1:]
+    return (split or "train", told[1]), "/".join(rest)
 
 
 def _two(source: str) -> tuple[Path, Path] | None:
@@ -206,20 +228,28 @@ def _two(source: str) -> tuple[Path, Path] | None:
 def _two_folders(kind: str, a: Path, b: Path) -> Group:
     splits: dict[str, Members] = {}
     spelt: dict[tuple[str, str], str] = {}
-    ignored: Counter[str] = Counter()
+    left, left_out, notes = LeftOut(), list[dict[str, Any]](), list[str]()
     identity: list[Any] = ["two", kind]
     for member, root in (("A", a), ("B", b)):
         files = listing(root)
-        names = [name for name, _, _ in files.files]
-        divided = all("/" in name and name.split("/")[0] in SPLITS for name in names)
-        for name in names:
-            split, rest = name.split("/", 1) if divided else ("train", name)
-            splits.setdefault(split, {}).setdefault(member, {})[rest] = os.path.join(root, name)
+        paths = [name.split("/") for name, _, _ in files.files]
+        tops = Counter(path[0] for path in paths if len(path) > 1)
+        folders = split_folders(tops, len(paths) - sum(tops.values()), notes)
+        for path in paths:
+            split, rest = "train", path
+            if folders is not None:
+                if len(path) < 2 or path[0] not in folders:
+                    left.add(OUTSIDE, os.path.join(root, f"{path[0]}/" if len(path) > 1 else path[0]))
+                    continue
+                (split, more), rest = folders[path[0]], path[1:]
+                rest = [more, *rest] if more else rest
+            splits.setdefault(split, {}).setdefault(member, {})["/".join(rest)] = os.path.join(root, *path)
             spelt[split, member] = str(root)
-        ignored.update(files.ignored)
+        left_out += files.left_out
         identity.append([str(root.resolve()), files.files])
     layout = "pairs in two folders" if kind == "paired" else "two folders"
-    return _group(kind, layout, f"{a},{b}", "", identity, splits, spelt, ignored)
+    left_out += left.entries()
+    return _group(kind, layout, f"{a},{b}", "", identity, splits, spelt, left_out, notes)
 
 
 def _halves(root: Path, files: Listing, order: str) -> Group:
@@ -228,13 +258,17 @@ def _halves(root: Path, files: Listing, order: str) -> Group:
     if not names:
         raise DataError(f"{root} holds no picture.")
     splits: dict[str, Members] = {}
-    for split, rows in arrange(names)[0].items():
+    arrangement = arrange(names)
+    for split, rows in arrangement.splits.items():
         chosen = [names[row] for row in rows]
-        shared = f"{split}/" if all(name.startswith(f"{split}/") for name in chosen) else ""
+        tops = {name.partition("/")[0] for name in chosen}
+        shared = f"{tops.pop()}/" if len(tops) == 1 and all("/" in name for name in chosen) else ""
+        shared = shared if split_named(shared[:-1]) else ""
         splits[split] = {key: {name.removeprefix(shared): name for name in chosen} for key in "AB"}
     identity = ["halves", order, str(root.resolve()), files.files]
     layout, halves = f"pictures that hold a pair each, {order}", {member: half for half, member in enumerate(order)}
-    found = _group("paired", layout, str(root), os.path.join(root, ""), identity, splits, {}, files.ignored)
+    left_out = [*files.left_out, *arrangement.left_out]
+    found = _group("paired", layout, str(root), os.path.join(root, ""), identity, splits, {}, left_out)
     return replace(found, halves=halves)
 
 
@@ -246,11 +280,12 @@ def _group(
     identity: Any,
     splits: Mapping[str, Members],
     spelt: Mapping[tuple[str, str], str],
-    ignored: Counter[str],
+    left_out: Sequence[dict[str, Any]],
+    notes: Sequence[str] = (),
 ) -> Group:
     """With the splits in the order in which they are shown."""
     in_order = {split: splits[split] for split in SPLITS if split in splits}
-    return Group(kind, layout, where, root, identity, in_order, spelt, dict(ignored.most_common(20)))
+    return Group(kind, layout, where, root, identity, in_order, spelt, left_out, notes)
 
 
 # ---- who belongs together --------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from ganvas.data.maps import labels_of
 from ganvas.data.members import Members
 from ganvas.data.opening import find
 from ganvas.data.pictures import prepare, read_halves
-from ganvas.data.source import BadPicture, Encoded, Part, Pixels, Rows, Source, stamp
+from ganvas.data.source import BadPicture, Encoded, Part, Pixels, Rows, Source, find_split, stamp
 from ganvas.data.spec import Spec, parse
 from ganvas.data.store import Building, Store, obtain
 from ganvas.errors import DataError, UsageError
@@ -148,7 +148,7 @@ def _flat(part: Part, rows: Rows) -> Iterator[Picture]:
 
 
 def _split(spec: Spec, splits: Mapping[str, Any]) -> str:
-    split = spec.split or ("train" if "train" in splits else next(iter(splits)))
+    split = find_split(spec.split, splits) if spec.split else "train" if "train" in splits else next(iter(splits))
     if split not in splits:
         raise UsageError(f"The data {str(spec)!r} has no split {split!r}: {closest(split, splits)}.")
     return split

@@ -16,10 +16,11 @@ from ganvas.data.dataset import Dataset
 from ganvas.data.gathering import Unlike, gather, no_class_of
 from ganvas.data.geometry import CROP, LOAD_SIZE, Geometry
 from ganvas.data.groups import Group, group
+from ganvas.data.layout import FEW
 from ganvas.data.members import Members
 from ganvas.data.ranges import read_range
 from ganvas.data.shards import Shard
-from ganvas.data.source import Source, stamp
+from ganvas.data.source import LeftOut, Source, find_split, stamp
 from ganvas.data.spec import Spec, filled, parse, shortened, suited
 from ganvas.data.store import Building, Store, known, obtain
 from ganvas.data.stream import streamed
@@ -51,7 +52,7 @@ def open_data(spec: str, *, prefer: Sequence[str] = (), natural: bool = False, v
     suited(asked, asked.kind or "images")
     source = find(asked)
     asked = filled(asked, source.keys)
-    if (missing := source.missing.get(asked.split or "")) is not None:
+    if (missing := source.missing.get(find_split(asked.split or "", source.missing))) is not None:
         raise DataError(missing)
     preparation = [asked.size, asked.crop or "centre", asked.channels, asked.holdout, asked.limit, natural]
     if asked.resize == "bilinear":  # said only then: addresses of older stores stay as they are
@@ -70,6 +71,7 @@ def open_data(spec: str, *, prefer: Sequence[str] = (), natural: bool = False, v
             f"{shortened(str(error.filename or source.where))} cannot be read: {error.strerror or error}."
         ) from error
     asked = _as_read(asked, store)
+    _tell(store, source.left_out)
     bad = store.found["bad"]
     tolerate(source.where, bad["count"], bad["of"], list(bad["files"].items()), asked)
     return Dataset(asked, "mixture" if source.mixture else "images", source.layout, store, source.mixture)
@@ -111,9 +113,16 @@ def gathered(grouped: Group, asked: Spec, *, verify: bool = False) -> Members:
         asked = replace(asked, load_size=LOAD_SIZE, crop=CROP)
         store = _obtain(grouped, asked, alike=False, verify=verify)
     asked = _as_read(asked, store)
+    _tell(store, grouped.left_out, grouped.notes)
     bad = store.found["bad"]
     tolerate(grouped.where, bad["count"], bad["of"], list(bad["files"].items()), asked)
     return Members(asked, grouped.kind, grouped.layout, store)
+
+
+def _tell(store: Store, left_out: Sequence[dict[str, Any]], notes: Sequence[str] = ()) -> None:
+    """Adds what is left out of the source as it is now to what was found when the store was built."""
+    store.found["left_out"] = [*left_out, *store.found.get("left_out", [])]
+    store.found["notes"] = [*notes, *store.found.get("notes", [])]
 
 
 UNLIKE = "unlike"  # of a store: nothing but that the pictures are of several sizes
@@ -177,9 +186,11 @@ def _at(path: Path) -> Source:
     if path.is_dir():
         files = folders.listing(path)
         if kept := _shards_in(path, files):
-            return _sharded(kept, str(path))
-        array_files = [] if files.files else arrays.files_in(path)
-        return arrays.array_folder(path, array_files) if array_files else folders.folder(path, files)
+            return _beside(_sharded(kept, str(path)), files, [shard.name for shard in kept])
+        array_files = [] if _holds_pictures(files) else arrays.files_in(path)
+        if not array_files:
+            return folders.folder(path, files)
+        return _beside(arrays.array_folder(path, array_files), files, [file.name for file in array_files])
     if path.suffix.lower() in arrays.SUFFIXES:
         return arrays.array_file(path)
     if path.suffix.lower() == parquet.SUFFIX or (archives.is_tar(path) and webdataset.is_shard(path)):
@@ -191,6 +202,19 @@ def _at(path: Path) -> Source:
     raise DataError(
         f"{path} is nothing that is read: a folder, picture, {' '.join(archives.SUFFIXES)}, .npz, .npy or .parquet."
     )
+
+
+def _holds_pictures(found: folders.Listing) -> bool:
+    """Whether pictures are what a folder holds: more than a few strays (a cover, a preview) at its top."""
+    return len(found.files) > FEW or any("/" in name for name, _, _ in found.files)
+
+
+def _beside(source: Source, found: folders.Listing, read: Sequence[str]) -> Source:
+    """The source of some files of a folder, which tells what else lies there."""
+    left = LeftOut()
+    for name, _, _ in found.files:
+        left.add(f"an image beside {Path(read[0]).suffix} files", name)
+    return replace(source, left_out=[*source.left_out, *left.entries(), *folders.without(found.left_out, read)])
 
 
 def _is_pattern(spec: Spec, path: Path) -> bool:
@@ -209,7 +233,7 @@ def _shards_in(folder: Path, found: folders.Listing) -> list[Shard]:
     )
     if of_parquet and (not found.files or parquet.holds_pictures(of_parquet[0])):
         return of_parquet
-    alone = tars and not found.files and not arrays.files_in(folder)
+    alone = tars and not _holds_pictures(found) and not arrays.files_in(folder)
     if alone and (all(shards.is_numbered(file) for file in tars) or webdataset.is_shard(Path(tars[0].path))):
         return tars
     return []
@@ -219,10 +243,13 @@ def _sharded(files: list[Shard], where: str) -> Source:
     """The source of shards, all of one kind."""
     paths = [Path(file.path) for file in files]
     identity = [stamp(path) for path in paths]
+    left = LeftOut()
+    for file in shards.strays(files):
+        left.add("outside of the splits", file.name)
     if all(path.suffix.lower() == parquet.SUFFIX for path in paths):
-        return parquet.parquet(files, identity, where)
+        return replace(parquet.parquet(files, identity, where), left_out=left.entries())
     if all(archives.is_tar(path) for path in paths):
-        return webdataset.webdataset(files, identity, where)
+        return replace(webdataset.webdataset(files, identity, where), left_out=left.entries())
     raise DataError(
         f"{where} names other files than Parquet alone (.parquet) or WebDataset shards alone (.tar): name those."
     )

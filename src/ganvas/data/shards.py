@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ganvas.data.source import SPLITS
+from ganvas.data.source import SPLITS, split_named
 from ganvas.errors import DataError
 
 MAGIC = re.compile(r"[*\[]|\{[0-9]+\.\.[0-9]+\}")
@@ -96,17 +96,33 @@ def is_numbered(shard: Shard) -> bool:
 
 
 def by_split(shards: Sequence[Shard]) -> dict[str, list[Shard]]:
-    """The shards of each split, in the order in which splits are shown; all of them ``train`` where a name tells none.
+    """The shards of each split, in the order in which splits are shown; all of them ``train`` where no name tells any.
 
-    ``NAME-00000-of-00005`` is of the split NAME; else a word of the file's name, or a folder, names it.
+    ``NAME-00000-of-00005`` is of the split NAME; else a word of its name, or a folder, names it. Where names tell
+    train and another split, shards of no split are left out: `strays`.
     """
-    told = [_split(shard.name) for shard in shards]
-    if None in told or (len(set(told)) == 1 and told[0] not in SPLITS):
+    told = _told(shards)
+    if not any(told):
         return {"train": list(shards)}
     splits: dict[str, list[Shard]] = {}
     for split, shard in zip(told, shards, strict=True):
-        splits.setdefault(str(split), []).append(shard)
+        if split is not None:
+            splits.setdefault(split, []).append(shard)
     return {split: splits[split] for split in [*(s for s in SPLITS if s in splits), *splits]}
+
+
+def strays(shards: Sequence[Shard]) -> list[Shard]:
+    """The shards that belong to no split, where others tell that they belong to train and to another one."""
+    told = _told(shards)
+    return [shard for split, shard in zip(told, shards, strict=True) if split is None] if any(told) else []
+
+
+def _told(shards: Sequence[Shard]) -> list[str | None]:
+    """The split that each shard's name tells, or None for all of them where names tell no splits."""
+    told = [_split(shard.name) for shard in shards]
+    known = {split for split in told if split is not None}
+    every = None not in told and (len(known) > 1 or bool(known & set(SPLITS)))
+    return told if every or {"train"} < known & set(SPLITS) else [None] * len(told)
 
 
 def _split(name: str) -> str | None:
@@ -115,6 +131,6 @@ def _split(name: str) -> str | None:
     words = re.split(r"[^A-Za-z0-9]+", stem)
     numbered = NUMBERED.fullmatch(stem)
     for word in (*words, *reversed(folders)):
-        if word in SPLITS:
-            return word
+        if split := split_named(word):
+            return split
     return numbered[1] if numbered and re.fullmatch(r"[A-Za-z0-9_-]+", numbered[1]) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 
 from ganvas.errors import DataError
 
-SPLITS = ("train", "test", "val", "valid", "validation")  # as folders and files name them, in the order shown
+SPLITS = ("train", "test", "val")  # in the order shown
+SYNONYMS = {  # a word of a folder's or a file's name, in lower case -> the split
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "eval"), "val"),
+}
+NAMES_SHOWN = 5  # of what is left out for one reason
 
 Rows = NDArray[np.int64]
 Pixels = NDArray[np.uint8]  # [N, H, W, C]
@@ -68,7 +74,8 @@ class Source:
     is; called only when a store has to be built. size: of the prepared pictures where none is asked for. mixture: the
     name of the known density that the rows are drawn from. listing: name, size and time of writing of every file,
     where the source can be streamed. keys: of a data spec, which hold where the user's says nothing else.
-    missing: a published split that is not there -> the sentence to say when it is asked for.
+    missing: a published split that is not there -> the sentence to say when it is asked for. left_out: what lies there
+    now and is not read, besides what the scan says.
     """
 
     layout: str
@@ -80,6 +87,46 @@ class Source:
     listing: Sequence[tuple[str, int, int | str | None]] | None = None
     keys: str = ""
     missing: Mapping[str, str] = field(default_factory=dict)
+    left_out: Sequence[dict[str, Any]] = ()
+
+
+class LeftOut:
+    """Collects what a reader does not read: for each reason how many files, and the first names."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._names: dict[str, list[str]] = {}
+
+    def add(self, reason: str, name: str, count: int = 1) -> None:
+        """Count files under a reason; ``name`` is that of the file, or of the folder that holds them."""
+        self._counts[reason] = self._counts.get(reason, 0) + count
+        names = self._names.setdefault(reason, [])
+        if len(names) < NAMES_SHOWN and (text := printable(name)) not in names:
+            names.append(text)
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Return JSON: ``{"reason", "count", "names"}`` for each reason, in the order in which they were met."""
+        return [{"reason": why, "count": n, "names": self._names[why]} for why, n in self._counts.items()]
+
+
+def printable(name: str) -> str:
+    """A name for people: line breaks, control characters and bytes that are not UTF-8 are escaped."""
+    return name if name.isprintable() else repr(name)[1:-1]
+
+
+def split_named(word: str) -> str | None:
+    """The split that a name stands for in any case (``Testing``: test), or None."""
+    return SYNONYMS.get(word.lower())
+
+
+def find_split(asked: str, splits: Iterable[str]) -> str:
+    """The one of ``splits`` that is asked for, in any case and by any usual name; ``asked`` itself if there is none."""
+    splits = list(splits)
+    meant = split_named(asked)
+    alike = [s for s in splits if s.lower() == asked.lower()] or [
+        s for s in splits if meant and split_named(s) == meant
+    ]
+    return asked if asked in splits or not alike else alike[0]
 
 
 def stamp(path: Path) -> list[Any]:

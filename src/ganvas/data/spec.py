@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -28,6 +29,7 @@ PLANNED = (
     *("sr", "blur", "ljspeech", "piper", "filelist", "clips", "espeak"),
     *("gaussian", "linear-gaussian"),
 )
+KIND = re.compile(r"([a-z][a-z-]+):")
 LARGEST = 4096  # pixels a side
 RESIZES = ("bicubic", "bilinear")
 
@@ -240,6 +242,8 @@ class Spec:
 
     def __str__(self) -> str:
         source = self.source.replace("%", "%25").replace("?", "%3F")
+        if self.kind is None and KIND.match(source):  # a path that begins like a kind
+            source = source.replace(":", "%3A", 1)
         given = [(f.name, getattr(self, f.name)) for f in fields(self)[2:] if getattr(self, f.name) != f.default]
         query = "&".join(f"{FIELDS[name]}={_shown(value)}" for name, value in given)
         return (f"{self.kind}:" if self.kind else "") + source + (f"?{query}" if query else "")
@@ -262,7 +266,8 @@ def _shown(value: Any) -> str:
 
 
 def parse(text: str) -> Spec:
-    """Reads a data spec. In SOURCE, ``%3F`` is a question mark and ``%25`` a percent sign.
+    """Reads a data spec. In SOURCE, ``%3F`` is a question mark, ``%3A`` a colon and ``%25`` a percent sign. A file or
+    folder whose name begins like a kind that there is not (``my-maps:1.png``) is that file.
 
     Raises UsageError for an unknown kind or key (naming the nearest), a key given twice, or a value that its key
     does not take.
@@ -270,7 +275,7 @@ def parse(text: str) -> Spec:
     source, _, query = text.partition("?")
     shown = shortened(text)
     kind = None
-    if match := re.match(r"([a-z][a-z-]+):", source):
+    if (match := KIND.match(source)) and (match[1] in KINDS or not os.path.exists(_unescaped(source))):
         kind, source = match[1], source[match.end() :]
         if kind in PLANNED:
             raise UsageError(f"This version does not read {kind!r} data yet: the kinds are {', '.join(KINDS)}.")
@@ -279,7 +284,7 @@ def parse(text: str) -> Spec:
                 f"There is no kind of data {shortened(kind)!r}: {nearest(kind, KINDS)}; write images:PATH for a path "
                 "with a colon."
             )
-    source = re.sub("%3F|%25", lambda escape: "?" if escape[0].upper() == "%3F" else "%", source, flags=re.I)
+    source = _unescaped(source)
     if not source or "\0" in source:
         raise UsageError(f"The data spec {shown!r} names no source: [KIND:]SOURCE[?key=value&...], such as digits.")
     given: dict[str, Any] = {}
@@ -303,6 +308,10 @@ def parse(text: str) -> Spec:
     if kind is not None:
         suited(spec, kind)
     return spec
+
+
+def _unescaped(source: str) -> str:
+    return re.sub("%3F|%3A|%25", lambda escape: chr(int(escape[0][1:], 16)), source, flags=re.I)
 
 
 def suited(spec: Spec, kind: str) -> None:

@@ -207,8 +207,10 @@ class Streamed(Dataset):
         name, self._chosen = shared.chosen[self.split]
         self._part = parts[name]
         width, height = shared.preparation.size
-        label: dict[str, tuple[int, ...]] = {"label": ()} if shared.scan.classes else {}
-        self.schema = Schema({"image": (shared.preparation.channels, height, width), **label}, shared.scan.classes)
+        with_rows = all(part.labels is None for part in parts.values())  # labels come when the rows are read
+        classes = shared.scan.classes if with_rows or self._part.labels is not None else ()
+        label: dict[str, tuple[int, ...]] = {"label": ()} if classes else {}
+        self.schema = Schema({"image": (shared.preparation.channels, height, width), **label}, classes)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -243,6 +245,8 @@ class Streamed(Dataset):
             "modes": {},
             "bad": {"count": len(shared.bad.found), "of": shared.bad.total, "files": dict(shared.bad.found)},
             "arrangement": [*found.get("arrangement", []), *says],
+            "left_out": [*shared.source.left_out, *found.get("left_out", [])],
+            "notes": found.get("notes", []),
         }
 
     def part(self, split: str) -> Streamed:

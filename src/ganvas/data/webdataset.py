@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,11 +18,11 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ganvas.data.archives import DAMAGE, Guard, blocks, from_tar, walk_tar
+from ganvas.data.archives import DAMAGE, Guard, blocks, from_tar, hidden_folder, walk_tar
 from ganvas.data.arrays import MOST_CLASSES
-from ganvas.data.folders import is_picture
+from ganvas.data.folders import HIDDEN_FOLDER, is_picture
 from ganvas.data.shards import Shard, by_split
-from ganvas.data.source import Block, Encoded, Named, Part, Rows, Scan, Source
+from ganvas.data.source import Block, Encoded, LeftOut, Named, Part, Rows, Scan, Source
 from ganvas.data.store import Building, Column, Store, obtain
 from ganvas.errors import DataError
 
@@ -29,6 +30,9 @@ RUN = 128  # samples that are streamed one after another
 AT_ONCE = 1 << 16  # samples whose places are looked up at a time
 LABEL_KEYS = ("label", "cls", "class")  # of a sample's JSON
 MOST_LABEL = 1 << 20  # bytes of a .cls or .json
+MEMBER = re.compile(
+    r"[A-Za-z_][A-Za-z_-]*[0-9]{0,2}"
+)  # a word before a suffix that names a sample's member: seg, mask2
 PEEK = 16  # members that tell whether a tar is a shard
 COMPRESSED = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz")
 
@@ -65,12 +69,13 @@ def webdataset(shards: Sequence[Shard], identity: Any, where: str) -> Source:
 @dataclass
 class _Sample:
     """What a shard holds of one key. picture: its name, where its bytes begin, and how many there are; of several, such
-    as ``.jpg`` and ``.seg.png``, the first of the fewest suffixes."""
+    as ``.jpg`` and ``.seg.png``, the first of the fewest suffixes. others: the names of its other pictures."""
 
     key: str
     picture: tuple[str, int, int] | None = None
     suffixes: int = 99
     labels: dict[str, int] = field(default_factory=dict)  # by the suffix of the member that says it
+    others: list[str] = field(default_factory=list)
 
     @property
     def label(self) -> int | None:
@@ -78,17 +83,26 @@ class _Sample:
 
 
 def _parted(parts: Sequence[str]) -> tuple[str, str]:
-    """A member's key, up to the first point of its file's name, and the rest."""
-    stem, point, rest = parts[-1].partition(".")
-    return "/".join([*parts[:-1], stem]), (point + rest).lower()
+    """A member's key, and the rest of its file's name: the last suffix, and words before it that name one of several
+    members of a sample (``.seg.png``). Other points belong to the key: ``frame.0001``, ``cat.7``, ``v1.5``."""
+    stem, *rest = parts[-1].split(".")
+    first = max(0, len(rest) - 1)  # of what is no part of the key
+    while first > 0 and MEMBER.fullmatch(rest[first - 1]):
+        first -= 1
+    key = ".".join([stem, *rest[:first]])
+    return "/".join([*parts[:-1], key]), "".join(f".{part}" for part in rest[first:]).lower()
 
 
-def _samples(shard: Shard) -> Iterator[_Sample]:
+def _samples(shard: Shard, left: LeftOut) -> Iterator[_Sample]:
     """The samples of a shard. Raises DataError for one that is damaged or dangerous, and for a label that is none."""
     guard, sample = Guard(Path(shard.path)), _Sample("")
     for info, stream in walk_tar(Path(shard.path)):
         parts = guard.parts(info.name, info.size)
-        if not parts or not info.isreg() or info.issparse():
+        if not info.isreg() or info.issparse():
+            continue
+        if not parts:
+            if is_picture(info.name) and (folder := hidden_folder(info.name)):
+                left.add(HIDDEN_FOLDER, f"{shard.name}/{folder}")
             continue
         key, suffix = _parted(parts)
         if sample.key != key:
@@ -96,8 +110,12 @@ def _samples(shard: Shard) -> Iterator[_Sample]:
                 yield sample
             sample = _Sample(key)
         if is_picture(suffix):
+            place = (key + suffix, info.offset_data, info.size)
             if suffix.count(".") < sample.suffixes:
-                sample.picture, sample.suffixes = (key + suffix, info.offset_data, info.size), suffix.count(".")
+                sample.others += [sample.picture[0]] if sample.picture else []
+                sample.picture, sample.suffixes = place, suffix.count(".")
+            else:
+                sample.others.append(place[0])
         elif suffix in (".cls", ".json") and (label := _label(shard, info, suffix, stream)) is not None:
             sample.labels[suffix] = label
     if sample.key:
@@ -134,13 +152,15 @@ def _no_label(shard: Shard, info: tarfile.TarInfo, reason: object) -> DataError:
 def _index(shards: Sequence[Shard], building: Building) -> None:
     """Writes down the samples: ``SPLIT.name``, ``.place`` (shard, where the bytes begin, how many) and ``.label``."""
     number = {shard.name: i for i, shard in enumerate(shards)}
-    empty, unlabelled, classes = 0, set(), 0
+    left, unlabelled, classes = LeftOut(), set(), 0
     for split, members in by_split(shards).items():
         for shard in members:
             names, places, labels = [], [], []
-            for sample in _samples(shard):
+            for sample in _samples(shard, left):
+                for other in sample.others:
+                    left.add("another image of a sample", f"{shard.name}/{other}")
                 if sample.picture is None:
-                    empty += 1
+                    left.add("a sample without an image", f"{shard.name}/{sample.key}")
                     continue
                 name, *place = sample.picture
                 names.append(np.frombuffer(f"{shard.name}/{name}".encode(errors="surrogateescape"), np.uint8))
@@ -151,7 +171,7 @@ def _index(shards: Sequence[Shard], building: Building) -> None:
             building.column(f"{split}.label", "int64").append(np.array(labels, np.int64))
             classes = max(classes, 1 + max(labels, default=-1))
             unlabelled |= {split} if -1 in labels else set()
-    building.found.update({"classes": classes, "unlabelled": sorted(unlabelled), "empty": empty})
+    building.found.update({"classes": classes, "unlabelled": sorted(unlabelled), "left_out": left.entries()})
 
 
 # ---- the samples -----------------------------------------------------------------------------------------------------
@@ -172,8 +192,8 @@ def _scan(shards: Sequence[Shard], store: Store, where: str) -> Scan:
     says = [f"splits {', '.join(parts)}"] if len(parts) > 1 else []
     says += [f"{classes} classes by .cls or .json"] if labelled else []
     says += [f"no labels: {', '.join(unlabelled)} has samples without one"] if classes and unlabelled else []
-    ignored = {"samples without a picture": store.found["empty"]} if store.found["empty"] else {}
-    return Scan(parts, tuple(map(str, range(classes))) if labelled else (), {"arrangement": says, "ignored": ignored})
+    left = store.found["left_out"]
+    return Scan(parts, tuple(map(str, range(classes))) if labelled else (), {"arrangement": says, "left_out": left})
 
 
 def _name(column: Column, row: int) -> str:

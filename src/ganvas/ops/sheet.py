@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ganvas.files import atomic
+from ganvas.ops.marks import SHEET, save_marked
 
 Images = Tensor | NDArray[np.uint8]  # float [N, C, H, W] in [-1, 1], or uint8 [N, H, W, C]; C is 1 or 3
 
@@ -117,6 +118,7 @@ def save_sheet(
 
 
 def save_image(image: Image.Image, path: Path) -> None:
-    """Writes a picture, whole or not at all; its suffix says the format."""
+    """Writes a picture, whole or not at all; its suffix says the format. It is marked as a sheet, so that it is never
+    taken for data."""
     with atomic(path) as part:
-        image.save(part)
+        save_marked(image, part, SHEET)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from ganvas.bounds import open_regular
 from ganvas.data.source import BadPicture, Encoded, Pixels
 from ganvas.data.spec import Size
 
@@ -98,8 +99,8 @@ def opened(picture: Encoded) -> Iterator[Image.Image]:
     if isinstance(picture.data, BadPicture):
         raise picture.data
     try:
-        file = picture.data if not isinstance(picture.data, bytes) else io.BytesIO(picture.data)
-        with Image.open(file) as image:
+        data = picture.data
+        with io.BytesIO(data) if isinstance(data, bytes) else open_regular(data) as file, Image.open(file) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise BadPicture(f"{image.width}x{image.height} pixels: over {MOST_PIXELS // 1_000_000} megapixels")
             yield image

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sharding import CLASSES, hub_folder, parquet, pictures
 
-from ganvas.data import archives, open_data
+from ganvas.data import open_data, unpacking
 from ganvas.data import parquet as room
 from ganvas.data.opening import find
 from ganvas.data.source import BadPicture
@@ -236,9 +236,9 @@ def test_damage_in_the_middle_is_named_when_it_is_met(tmp_path: Path) -> None:
 def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = parquet(tmp_path / "a.parquet", [bytes(100_000)] * 4, compression="zstd", use_dictionary=False)
     assert path.stat().st_size < 4000
-    monkeypatch.setattr(room, "MOST_FREE", 300_000)
+    monkeypatch.setattr(unpacking, "MOST_FREE", 300_000)
     monkeypatch.setattr(room._Pictures, "_batches", None)
-    with pytest.raises(DataError, match=f"unpacks to over {archives.MOST_EXPANSION} times its size"):
+    with pytest.raises(DataError, match=f"unpacks to over {unpacking.MOST_EXPANSION} times its size"):
         open_data(str(path))
 
 
@@ -249,8 +249,8 @@ def test_a_column_of_equal_labels_counts_by_what_it_takes_in_memory(
     column = pa.array([encoded(noise(1))] * 1000).dictionary_encode()
     table = pa.table({"image": pa.concat_arrays([column] * (n // 1000)), "label": pa.array(np.zeros(n, np.int64))})
     pq.write_table(table, tmp_path / "a.parquet", compression="zstd")
-    monkeypatch.setattr(room, "MOST_FREE", 2_000_000)
-    monkeypatch.setattr(room, "MOST_EXPANSION", 1)
+    monkeypatch.setattr(unpacking, "MOST_FREE", 2_000_000)
+    monkeypatch.setattr(unpacking, "MOST_EXPANSION", 1)
     assert (tmp_path / "a.parquet").stat().st_size < 100_000
     with pytest.raises(DataError, match="refused as a bomb"):
         open_data(str(tmp_path / "a.parquet"))

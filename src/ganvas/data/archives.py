@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import lzma
-import shutil
+import os
 import struct
 import tarfile
 import tempfile
@@ -16,22 +14,25 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, Generic, TypeVar, cast
+from typing import IO, Generic, TypeVar
 
+from ganvas.bounds import refuse_unless_regular
 from ganvas.data.folders import BLOCK, HIDDEN_FOLDER, is_hidden, is_picture, no_image, scan_paths
 from ganvas.data.layout import without_thumbnails
 from ganvas.data.outputs import CONFIG, RUN
-from ganvas.data.pictures import MOST_BYTES
 from ganvas.data.source import BadPicture, Block, Encoded, LeftOut, Rows, Scan, Source, stamp
+from ganvas.data.unpacking import bomb, is_packed, most_member, most_rows, most_unpacked, open_unpacked, too_many
+from ganvas.data.unpacking import members as headers_of
 from ganvas.errors import DataError
 from ganvas.files import cache_folder
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-MOST_EXPANSION = 200  # times its own size that an archive may unpack to, once that is over ...
-MOST_FREE = 1 << 30  # ... so many bytes
+MOST_PATH = 4096  # letters of a member's path ...
+MOST_PATHS = 1 << 25  # ... and of those of all members, besides one for every byte of the archive
+MOST_DEPTH = 64  # folders that one lies within
 MOST_HELD = 1 << 24  # bytes after which a block of pictures is full
 DAMAGE = (
-    *(OSError, EOFError, RuntimeError, NotImplementedError, ValueError, OverflowError, struct.error),
+    *(OSError, EOFError, RuntimeError, NotImplementedError, ValueError, OverflowError, MemoryError, struct.error),
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
 )
 Place = TypeVar("Place")
@@ -62,16 +63,28 @@ class Guard:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.bytes, self.packed = 0, path.stat().st_size
+        self.bytes = self.members = self.letters = 0
+        self.packed = path.stat().st_size
+        self.most_bytes, self.most_members = most_unpacked(self.packed), most_rows(self.packed)
+        self.most_member = most_member(self.packed)
 
     def parts(self, name: str, size: int) -> tuple[str, ...]:
         """The parts of the next member's path; empty for what is none of the data. Raises DataError."""
+        self.members, self.letters, self.bytes = self.members + 1, self.letters + len(name), self.bytes + size
+        if self.members > self.most_members:
+            raise too_many(self.path, self.packed, "members")
+        if self.bytes > self.most_bytes:
+            raise bomb(self.path)
+        if len(name) > MOST_PATH or self.letters > MOST_PATHS + self.packed:
+            raise DataError(
+                f"{self.path} holds paths of over {MOST_PATH:,} letters, or of over {MOST_PATHS >> 20} MiB in all: it "
+                "is refused as a bomb."
+            )
         parts = PurePosixPath(name.replace("\\", "/")).parts
         if ".." in parts or (parts and (parts[0] == "/" or parts[0].endswith(":"))):
             raise DataError(f"{self.path} holds the path {name!r}, which leads out of the archive: it is refused.")
-        self.bytes += size
-        if self.bytes > max(MOST_FREE, MOST_EXPANSION * self.packed):
-            raise DataError(f"{self.path} unpacks to over {MOST_EXPANSION} times its size: it is refused as a bomb.")
+        if len(parts) > MOST_DEPTH:
+            raise DataError(f"{self.path} holds a path of over {MOST_DEPTH} folders: it is refused as a bomb.")
         return () if any(is_hidden(part) for part in parts) else parts
 
 
@@ -118,7 +131,7 @@ class _Members(Generic[Place]):
 def _scan_zip(path: Path) -> Scan:
     members = _Members[zipfile.ZipInfo](path)
     try:
-        with zipfile.ZipFile(path) as file:
+        with open_zip(path) as file:
             for info in file.infolist():
                 members.add(info.filename, info.file_size, None if info.filename.endswith("/") else info)
     except DAMAGE as error:
@@ -131,15 +144,31 @@ def _scan_zip(path: Path) -> Scan:
 
     def read(rows: Rows) -> Iterator[Encoded]:
         if not hasattr(here, "file"):
-            here.file = zipfile.ZipFile(path)
+            try:
+                here.file = open_zip(path)
+            except DAMAGE as error:
+                raise damaged(path, error) from error
         for row in rows:
             try:
-                with here.file.open(infos[row]) as member:
-                    yield Encoded(names[row], _bounded(member, infos[row].file_size))
+                yield Encoded(names[row], _from_zip(here.file, infos[row], members.guard.most_member))
             except DAMAGE as error:
                 yield Encoded(names[row], BadPicture(str(error) or type(error).__name__))
 
     return scan_paths(str(path), names, lambda rows: blocks(read(rows)), members.ignored, members.left.entries())
+
+
+def open_zip(path: Path) -> zipfile.ZipFile:
+    """A zip. Raises OSError for what is no regular file, and what `zipfile` raises for what is damaged."""
+    refuse_unless_regular(os.stat(path), path)
+    return zipfile.ZipFile(path)
+
+
+def _from_zip(file: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytes | BadPicture:
+    """The bytes of a member, if there are so many at most. Raises what is in `DAMAGE`."""
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # zipfile unpacks others without bounds
+        return BadPicture("is packed in another way than by deflate: pack the zip again")
+    with file.open(info) as member:
+        return _bounded(member, info.file_size, most)
 
 
 def _scan_tar(path: Path) -> Scan:
@@ -158,47 +187,63 @@ def _scan_tar(path: Path) -> Scan:
 def walk_tar(path: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
     """The members of a tar, and its bytes (unpacked where it is compressed) to read from at their ``offset_data``.
 
-    Raises DataError where it is damaged.
+    Raises DataError where it is damaged, to the checksums of what is compressed, or has headers beyond all measure.
     """
     try:
-        with tarfile.open(path) as file:
-            for info in file:
-                yield info, _stream(file)
-            _stream(file).seek(file.offset)
-            if any(_stream(file).read(tarfile.BLOCKSIZE)):  # where tarfile stops without a word
-                raise tarfile.ReadError("a header in the middle is damaged")
+        with open_unpacked(path) as stream:
+            for info in headers_of(path, stream):
+                yield info, stream
     except DAMAGE as error:
         raise damaged(path, error) from error
 
 
 def from_tar(path: Path, members: Sequence[tuple[str, int, int]]) -> Iterator[Encoded]:
-    """Those members of a tar: each the name to give it, where its bytes begin, and how many there are."""
-    places = [(offset, size) for _, offset, size in members]
-    with tarfile.open(path) as file, _seekable(_stream(file), places) as stream:
-        for name, offset, size in members:
-            stream.seek(offset)
-            yield Encoded(name, _bounded(stream, size))
+    """Those members of a tar: each the name to give it, where its bytes begin, and how many there are.
+
+    Raises DataError where it is damaged.
+    """
+    most = most_member(path.stat().st_size)
+    try:
+        with open_unpacked(path) as stream, _seekable(path, stream, members) as places:
+            for name, offset, size in members:
+                places.seek(offset)
+                yield Encoded(name, _bounded(places, size, most))
+    except DAMAGE as error:
+        raise (error.reason if isinstance(error, _NoRoom) else damaged(path, error)) from error
 
 
-def _stream(file: tarfile.TarFile) -> IO[bytes]:
-    """The bytes of a tar, unpacked where it is compressed."""
-    return cast(IO[bytes], file.fileobj)
+class _NoRoom(OSError):  # noqa: N818 - a state of the disk
+    """The cache cannot be written."""
+
+    def __init__(self, reason: OSError) -> None:
+        super().__init__(*reason.args)
+        self.reason = reason
 
 
 @contextmanager
-def _seekable(stream: IO[bytes], places: Sequence[tuple[int, int]]) -> Iterator[IO[bytes]]:
-    """The stream of a tar to read those places from, one after another.
+def _seekable(path: Path, stream: IO[bytes], members: Sequence[tuple[str, int, int]]) -> Iterator[IO[bytes]]:
+    """The stream of a tar to read those members from, one after another.
 
-    A compressed one is read from its beginning for every step back: where there are any, it is unpacked first, into a
-    file without a name in the cache.
+    A compressed one is read from its beginning for every step back: where there are any, it is unpacked first as far as
+    they go, into a file without a name in the cache. Raises _NoRoom where that cannot be written.
     """
-    if not isinstance(stream, gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile) or list(places) == sorted(places):
+    places = [(offset, size) for _, offset, size in members]
+    if not is_packed(stream) or places == sorted(places):
         yield stream
         return
-    cache_folder().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=cache_folder()) as unpacked:
-        stream.seek(0)
-        shutil.copyfileobj(stream, unpacked)
+    left = max(offset + size for offset, size in places)
+    try:
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        unpacked = tempfile.TemporaryFile(dir=cache_folder())  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise _NoRoom(error) from error
+    with unpacked:
+        while left and (data := stream.read(min(left, 1 << 20))):
+            left -= len(data)
+            try:
+                unpacked.write(data)
+            except OSError as error:
+                raise _NoRoom(error) from error
         yield unpacked
 
 
@@ -216,14 +261,14 @@ def blocks(pictures: Iterable[Encoded]) -> Iterator[Block]:
         yield block
 
 
-def _bounded(file: IO[bytes], size: int) -> bytes | BadPicture:
-    if size > MOST_BYTES:
-        return BadPicture(f"over {MOST_BYTES >> 20} MiB")
+def _bounded(file: IO[bytes], size: int, most: int) -> bytes | BadPicture:
+    if size > most:
+        return BadPicture(f"over {most >> 20} MiB")
     data = file.read(size)
     return data if len(data) == size else BadPicture("the archive ends early")
 
 
 def damaged(path: Path, error: Exception) -> DataError:
     """What to raise for an archive that reading it fails for."""
-    reason = str(error).partition("\n")[0].rstrip(":") or type(error).__name__  # tarfile lists what it tried
+    reason = getattr(error, "strerror", None) or str(error).partition("\n")[0].rstrip(":") or type(error).__name__
     return DataError(f"{path} does not read as an archive ({reason}): get the file again.")

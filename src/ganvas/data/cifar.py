@@ -5,7 +5,6 @@ The publisher's other form is a Python pickle, which is never loaded.
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ganvas.data.archives import DAMAGE, damaged
+from ganvas.bounds import TooLarge, read_regular
+from ganvas.data.archives import DAMAGE, Guard, damaged, walk_tar
 from ganvas.data.source import Block, Part, Rows, Scan, Source, numbers, stamp
 from ganvas.errors import DataError
 
 PIXELS = 3 * 32 * 32
-MOST_BYTES = 1 << 28  # of one file, which really has 154 MB at most
+MOST_BYTES = 192 << 20  # of all files together, which really have 184 MB
 
 Records = NDArray[np.uint8]  # [N, labels + PIXELS]
 
@@ -138,21 +138,34 @@ def _scan(form: Form, place: Path) -> Scan:
 
 
 def _from_folder(form: Form, place: Path) -> dict[str, bytes]:
-    return {name: (place / name).read_bytes() for name in {*form.wanted, form.names} if (place / name).is_file()}
+    held: dict[str, bytes] = {}
+    try:
+        for name in dict.fromkeys([*form.wanted, form.names]):
+            if (place / name).is_file():
+                held[name] = read_regular(place / name, MOST_BYTES - sum(map(len, held.values())))
+    except TooLarge:
+        raise _too_large(form, place) from None
+    return held
 
 
 def _from_archive(form: Form, place: Path) -> dict[str, bytes]:
-    wanted = {*form.wanted, form.names}
-    held = {}
-    try:
-        with tarfile.open(place) as archive:
-            for member in archive:
-                name = member.name.rpartition("/")[2]
-                if name in wanted and member.isreg() and (file := archive.extractfile(member)):
-                    held[name] = file.read(MOST_BYTES)
-    except DAMAGE as error:
-        raise damaged(place, error) from error
+    wanted, guard = {*form.wanted, form.names}, Guard(place)
+    held: dict[str, bytes] = {}
+    for member, stream in walk_tar(place):
+        parts = guard.parts(member.name, member.size)
+        if parts and parts[-1] in wanted and member.isreg() and not member.issparse():
+            if member.size + sum(map(len, held.values())) > MOST_BYTES:
+                raise _too_large(form, place)
+            try:
+                stream.seek(member.offset_data)
+                held[parts[-1]] = stream.read(member.size)
+            except DAMAGE as error:
+                raise damaged(place, error) from error
     return held
+
+
+def _too_large(form: Form, place: Path) -> DataError:
+    return DataError(f"{place} holds files of over {MOST_BYTES >> 20} MiB, more than {form.title} has: get it again.")
 
 
 def _records(form: Form, data: bytes, place: Path, name: str) -> Records:

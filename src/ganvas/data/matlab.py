@@ -16,6 +16,8 @@ from typing import IO, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ganvas.bounds import open_regular
+from ganvas.data.unpacking import bomb, most_unpacked
 from ganvas.errors import DataError
 
 HEADER = 128  # bytes before the first element
@@ -25,6 +27,7 @@ MATRIX, COMPRESSED = 14, 15  # types of the elements that hold variables
 NUMERIC = range(6, 16)  # classes of matrices: double, single, int8, ... uint64
 COMPLEX = 1 << 11  # a flag of matrices
 LONGEST = 1 << 10  # bytes of a name
+MOST_ELEMENTS = 1000  # variables and other elements of a file
 CHUNK = 1 << 18
 
 
@@ -65,8 +68,8 @@ class Variable:
 
 
 def variables(path: Path) -> dict[str, Variable]:
-    """The arrays of numbers in a file, by name, without their values. Raises DataError for a file that is none, or is
-    cut short."""
+    """The arrays of numbers in a file, by name, without their values. Raises DataError for a file that is none, is cut
+    short, or unpacks out of all proportion."""
     found = {}
     with _reading(path) as file:
         end = file.seek(0, io.SEEK_END)
@@ -76,8 +79,11 @@ def variables(path: Path) -> dict[str, Variable]:
             raise _Damage("it is of version 7.3")
         if len(header) < HEADER or not header.endswith(LITTLE):
             raise _Damage("it does not begin like one")
-        place = HEADER
+        place, elements = HEADER, 0
         while place < end:
+            elements += 1
+            if elements > MOST_ELEMENTS:
+                raise _Damage(f"it has over {MOST_ELEMENTS:,} elements")
             file.seek(place)
             kind, size = struct.unpack("<II", _exactly(file, 8))
             place += 8
@@ -87,6 +93,8 @@ def variables(path: Path) -> dict[str, Variable]:
                 _, described, _ = _begin(file, place, size, kind == COMPRESSED)
                 if described is not None:
                     name, shape, dtype = described
+                    if dtype.itemsize * math.prod(shape) > most_unpacked(end):
+                        raise bomb(path)
                     found[name] = Variable(path, name, shape, dtype, place, size, kind == COMPRESSED)
             place += size
     return found
@@ -95,7 +103,7 @@ def variables(path: Path) -> dict[str, Variable]:
 @contextmanager
 def _reading(path: Path) -> Iterator[IO[bytes]]:
     """The file; whatever is wrong with its content becomes one sentence."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         try:
             yield file
         except (_Damage, zlib.error) as error:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ganvas.bounds import unlike_file
 from ganvas.console import note
 from ganvas.data import archives, arrays, embedded, folders, hub, named, parquet, shards, webdataset
 from ganvas.data.building import build, tolerate
@@ -180,7 +181,8 @@ def find(spec: Spec) -> Source:
 
 def _at(path: Path) -> Source:
     """The source at a path. Raises OSError for what is not there or not readable, DataError for what is no data."""
-    path.stat()
+    if what := unlike_file(path.stat()):
+        raise DataError(f"{path} is {what}, which is never read: name a file or a folder.")
     if (source := named.here(path)) is not None:
         return source
     if path.is_dir():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,18 +9,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ganvas.data.archives import MOST_EXPANSION, MOST_FREE, blocks
+from ganvas.bounds import decode_json
+from ganvas.data import pages
+from ganvas.data.archives import blocks
 from ganvas.data.arrays import MOST_CLASSES
 from ganvas.data.folders import SHARDS
 from ganvas.data.pictures import MOST_BYTES
 from ganvas.data.shards import Shard, by_split
 from ganvas.data.source import BadPicture, Block, Encoded, Named, Part, Rows, Scan, Source, library
+from ganvas.data.unpacking import bomb, most_rows, most_unpacked, too_many
 from ganvas.errors import DataError
 
 SUFFIX = SHARDS[0]
@@ -29,6 +30,7 @@ IMAGES = ("image", "img", "picture", "photo", "jpg", "png", "webp")  # columns o
 LABELS = ("label", "labels", "fine_label", "class", "cls", "target", "y")
 AT_ONCE = 1 << 24  # bytes of a row group that are unpacked at a time
 MOST_AT_ONCE = 64  # rows
+MOST_SHARED = 1 << 26  # bytes that these may take if each repeats the largest value of a dictionary
 LABEL = 8  # bytes of a row's class in memory
 FOOTERS_AT_ONCE = 16  # that are asked for together: a line answers each of them slowly
 PATIENCE = (1.0, 4.0)  # seconds after which what is far is asked for again
@@ -85,7 +87,7 @@ def columns(schema: Any, where: str) -> Columns:
 def _features(schema: Any) -> Mapping[str, Any]:
     """What `datasets` wrote of the columns; nothing where it did not, or not so that it reads."""
     try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        features = decode_json((schema.metadata or {})[b"huggingface"])["info"]["features"]
     except (KeyError, ValueError, TypeError):
         return {}
     return features if isinstance(features, dict) else {}
@@ -276,6 +278,8 @@ def _opened(shard: Shard, footer: Any = None) -> Iterator[Any]:
     arrow, parquet_ = library("pyarrow", "Parquet"), library("pyarrow.parquet", "Parquet")
     far = shard.system is not None
     try:
+        if not far and footer is None:
+            pages.refuse_large_footer(shard.path)
         file = parquet_.ParquetFile(shard.opened(), metadata=footer, pre_buffer=far, buffer_size=0 if far else 1 << 20)
         try:
             yield file
@@ -295,21 +299,36 @@ def _opened(shard: Shard, footer: Any = None) -> Iterator[Any]:
 
 
 def _groups(footer: Any, known: Columns, shard: Shard) -> list[int]:
-    """Rows of every row group. Raises DataError where they unpack out of all proportion."""
+    """Rows of every row group. Raises DataError where there are too many, or they unpack out of all proportion."""
     paths = [footer.schema.column(i).path for i in range(footer.num_columns)]
     places = [paths.index(name) for name in (known.pixels, known.label) if name]
     groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
     unpacked = LABEL * sum(group.num_rows for group in groups)  # a column of equal numbers packs to nothing
     unpacked += sum(group.column(place).total_uncompressed_size for group in groups for place in places)
-    if unpacked > max(MOST_FREE, MOST_EXPANSION * shard.size):
-        raise DataError(f"{shard.path} unpacks to over {MOST_EXPANSION} times its size: it is refused as a bomb.")
-    return [group.num_rows for group in groups]
+    if unpacked > most_unpacked(shard.size):
+        raise bomb(shard.path)
+    rows = [group.num_rows for group in groups]
+    if min(rows, default=0) < 0 or sum(rows) > most_rows(shard.size):
+        raise too_many(shard.path, shard.size, "rows")
+    return rows
+
+
+def _examined(shard: Shard, about: Any, wanted: Sequence[str]) -> pages.Pages:
+    """What the pages of those columns of a row group come to; of a file that is far, as it says itself: to read their
+    headers would cost a request for each. Raises DataError for pages that unpack out of all proportion."""
+    chunks = [about.column(i) for i in range(about.num_columns) if about.column(i).path_in_schema in wanted]
+    if shard.system is not None:
+        return pages.Pages(sum(chunk.total_uncompressed_size for chunk in chunks), 0)
+    found = [pages.examine(shard.path, chunk) for chunk in chunks]
+    return pages.Pages(sum(one.unpacked for one in found), max((one.shared for one in found), default=0))
 
 
 def _column(footers: Mapping[Shard, _Footer], name: str, *, whole: bool) -> Iterator[tuple[str, Any]]:
     """A column of each file that has rows, or of its first row group."""
 
     def ask(file: Any) -> Any:
+        for number in range(file.metadata.num_row_groups if whole else 1):
+            _examined(shard, file.metadata.row_group(number), [name])
         return (file.read(columns=[name]) if whole else file.read_row_group(0, columns=[name])).column(0)
 
     for shard, footer in footers.items():
@@ -335,6 +354,7 @@ class _Pictures:
         self.places = [(file, group) for file, group, _ in filled]
         self.starts = np.cumsum([0, *(n for _, _, n in filled)])[:-1]
         self._here = threading.local()
+        self._unpacked = [dict[int, int]() for _ in shards]  # of each file: bytes that a row group came to
 
     def _name(self, row: int) -> str:
         file = int(self.ends.searchsorted(row, "right"))
@@ -375,11 +395,19 @@ class _Pictures:
             try:
                 with _opened(shard, footer and footer.about) as opened:
                     about = opened.metadata.row_group(number)
+                    examined = _examined(shard, about, wanted)
                     n = max(1, min(MOST_AT_ONCE, AT_ONCE * about.num_rows // max(1, about.total_byte_size)))
+                    n = max(1, min(n, MOST_SHARED // max(1, examined.shared)))
                     batches = opened.iter_batches(n, row_groups=[number], columns=wanted, use_threads=False)
-                    for batch in islice(batches, given, None):
-                        given += 1
-                        yield batch
+                    total = examined.unpacked
+                    for i, batch in enumerate(batches):
+                        total += batch.nbytes if examined.shared else 0  # what several rows share counts for each
+                        self._unpacked[file][number] = total
+                        if sum(self._unpacked[file].values()) > most_unpacked(shard.size):
+                            raise bomb(shard.path)
+                        if i >= given:
+                            given += 1
+                            yield batch
                 raise DataError(f"{shard.path} ends early: get the file again.")
             except DataError as error:
                 if patience.ends(error):

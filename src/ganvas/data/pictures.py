@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from ganvas.bounds import open_regular
 from ganvas.data.colors import Look, RangeUnknown, Reading, look, note_raw, plain, strips
 from ganvas.data.limits import LARGE, room, unbounded
 from ganvas.data.source import BadPicture, Encoded, Pixels
@@ -105,8 +106,12 @@ def opened(picture: Encoded, most: int = MOST_PIXELS) -> Iterator[Image.Image]:
     if isinstance(picture.data, BadPicture):
         raise picture.data
     try:
-        file = picture.data if not isinstance(picture.data, bytes) else io.BytesIO(picture.data)
-        with unbounded(most), Image.open(file, formats=FORMATS) as image:
+        data = picture.data
+        with (
+            unbounded(most),
+            io.BytesIO(data) if isinstance(data, bytes) else open_regular(data) as file,
+            Image.open(file, formats=FORMATS) as image,
+        ):
             if (pixels := image.width * image.height) > most:
                 raise BadPicture(_too_large(f"{image.width}x{image.height} pixels: over", most))
             if _scans(image, picture.data) > MOST_SCANS:

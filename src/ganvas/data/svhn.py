@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ganvas.data import matlab
 from ganvas.data.source import Block, Part, Rows, Scan, Source, numbers, stamp
+from ganvas.data.unpacking import most_rows, too_many
 from ganvas.errors import DataError
 
 FILES = {split: f"{split}_32x32.mat" for split in ("train", "test", "extra")}
@@ -50,6 +51,8 @@ def _part(path: Path) -> Part:
     if not (x and y and n and x.shape == (*SHAPE, n) and x.dtype == np.uint8 and y.shape in ((n, 1), (1, n))):
         has = ", ".join(f"{v.name} {v.dtype} {list(v.shape)}" for v in held.values()) or "no numbers"
         raise DataError(f"{path} has {has}, not X uint8 [32, 32, 3, N] and y [N, 1]: get SVHN's cropped digits.")
+    if n > most_rows(path.stat().st_size):
+        raise too_many(path, path.stat().st_size, "rows")
     labels = np.concatenate(list(y.blocks(1 << 20)))
     if not np.isin(labels, np.arange(1, 11)).all():
         raise DataError(f"{path} has labels y outside 1 to 10: it is damaged, or not SVHN; get it again.")

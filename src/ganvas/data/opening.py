@@ -17,7 +17,7 @@ from ganvas.data.members import Members
 from ganvas.data.shards import Shard
 from ganvas.data.source import Source, stamp
 from ganvas.data.spec import Spec, filled, parse, suited
-from ganvas.data.store import Building, Store, obtain
+from ganvas.data.store import Building, Store, describe, obtain
 from ganvas.data.stream import streamed
 from ganvas.errors import DataError, nearest
 
@@ -32,8 +32,9 @@ def open_data(spec: str, *, prefer: Sequence[str] = (), natural: bool = False, v
 
     prefer: kinds of data, the best first; where a folder can be read as several (as images it always can), the first of
     these is taken, and without any what its layout is published for. natural: pictures that are all alike keep their
-    size however large they are, where the spec asks for none. verify: a store that is there is read whole to know that
-    it is undamaged. Raises UsageError for a spec that makes no sense, DataError for data that cannot be used.
+    size however large they are, where the spec asks for none. verify: every byte of a store that is there is looked
+    at where that was a day ago, not a week. Raises UsageError for a spec that makes no sense, DataError for data that
+    cannot be used.
     """
     asked = parse(spec)
     try:
@@ -56,6 +57,7 @@ def open_data(spec: str, *, prefer: Sequence[str] = (), natural: bool = False, v
             [source.identity, preparation],
             lambda building: build(source, asked, building, natural=natural),
             verify=verify,
+            about=describe(str(asked), asked.source, source.identity, preparation),
         )
     except OSError as error:  # what was there a moment ago
         raise DataError(f"{error.filename or source.where} cannot be read: {error.strerror or error}.") from error
@@ -89,7 +91,8 @@ def _obtain(grouped: Group, asked: Spec, *, alike: bool, verify: bool) -> Store:
             building.found[UNLIKE] = True
 
     preparation = [asked.size, asked.load_size, asked.scale_width, asked.channels, asked.holdout, asked.limit, alike]
-    return obtain([grouped.identity, preparation], build, verify=verify)
+    about = describe(str(asked), asked.source, grouped.identity, preparation)
+    return obtain([grouped.identity, preparation], build, verify=verify, about=about)
 
 
 def find(spec: Spec) -> Source:

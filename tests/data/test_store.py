@@ -4,8 +4,10 @@ import hashlib
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +20,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from ganvas.cache import MANIFEST
 from ganvas.data import building, open_data
+from ganvas.data.mapped import VERIFIED
 from ganvas.data.source import in_memory
-from ganvas.data.store import DTYPES, MANIFEST, Building, Store, obtain
+from ganvas.data.store import DTYPES, Building, Column, Store, obtain
 from ganvas.errors import DataError
 
 
@@ -196,20 +200,125 @@ def test_a_damaged_store_is_built_anew(damage: Callable[[Path], object], stores:
     assert [path for path in stores.iterdir() if path.is_dir()] == [folder]
 
 
-@pytest.mark.parametrize("file", ["train.x.bin", "train.name.bin", "train.name.offsets.bin"])
-def test_a_flipped_bit_is_found_where_it_is_looked_for(file: str, stores: Path) -> None:
+FILES = ["train.x.bin", "train.name.bin", "train.name.offsets.bin"]
+
+
+def flip(path: Path) -> None:
+    """Flips one bit of a file in its place."""
+    with path.open("r+b") as file:
+        content = bytearray(file.read())
+        content[len(content) // 2] ^= 1
+        file.seek(0)
+        file.write(content)
+
+
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The columns whose every byte is looked at from now on."""
+    seen: list[str] = []
+    real = Column.is_whole
+
+    def watched(column: Column) -> bool:
+        seen.append(column.files[0].path.name)
+        return real(column)
+
+    monkeypatch.setattr(Column, "is_whole", watched)
+    return seen
+
+
+@pytest.mark.parametrize("keep_times", [False, True])
+@pytest.mark.parametrize("verify", [False, True])
+@pytest.mark.parametrize("file", FILES)
+def test_a_flipped_bit_is_found_by_whoever_opens_the_store(
+    file: str, verify: bool, keep_times: bool, stores: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work, about = Work(), {"spec": "some photos"}
+    obtain("address", work, about=about)
+    (folder,) = stores.iterdir()
+    settle(folder)
+    obtain("address", work, about=about)
+    assert work.times == 1
+    before = (folder / file).stat()
+    flip(folder / file)
+    if keep_times:
+        os.utime(folder / file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert values(obtain("address", work, verify=verify, about=about)) == {7}
+    assert work.times == 2
+    assert "what the cache kept of some photos was damaged, and is read anew" in capsys.readouterr().err
+
+
+def settle(folder: Path) -> None:
+    """Waits until the file system's clock tells later writes from those of the store, and has it looked at then."""
+    time.sleep(0.1)
+    Store(folder)
+
+
+def test_every_byte_is_looked_at_once_and_then_now_and_then(stores: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     work = Work()
     obtain("address", work)
-    (folder,) = (path for path in stores.iterdir() if path.is_dir())
-    content = bytearray((folder / file).read_bytes())
-    content[len(content) // 2] ^= 1
-    (folder / file).write_bytes(content)
+    (folder,) = stores.iterdir()
+    settle(folder)
+    seen = hashed(monkeypatch)
+    for _ in range(3):
+        obtain("address", work)
+        obtain("address", work, verify=True)
+    assert seen == []
+    now = time.time()
+    with monkeypatch.context() as patch:
+        patch.setattr("time.time", lambda: now + 2 * 86_400)
+        obtain("address", work)
+        assert seen == []
+        obtain("address", work, verify=True)  # as training does
+        assert sorted(seen) == ["train.name.bin", "train.x.bin"]
+        patch.setattr("time.time", lambda: now + 8 * 86_400)
+        obtain("address", work)
+        assert len(seen) == 4
+    os.utime(folder / "train.x.bin")
     obtain("address", work)
+    assert len(seen) == 6
+    for content in (b"", b"{", b"[" * 100_000, b"[1]", b"\xff"):
+        (folder / VERIFIED).write_bytes(content)
+        obtain("address", work)
+    assert len(seen) == 16
     assert work.times == 1
-    assert values(obtain("address", work, verify=True)) == {7}
-    assert work.times == 2
-    obtain("address", work, verify=True)
-    assert work.times == 2
+
+
+# ---- changed while it is open ---------------------------------------------------------------------------------------
+@pytest.mark.parametrize("size", [0, 1, 5000])
+def test_a_store_that_is_cut_short_while_it_is_read_is_said_and_read_anew(size: int, stores: Path) -> None:
+    def build(store: Building) -> None:
+        store.column("train.x", "uint8", (64, 64)).append(np.ones((9, 64, 64), np.uint8))
+        store.column("train.ragged", "uint8", ragged=True).append_rows([np.ones(9000, np.uint8)] * 9)
+
+    opened = obtain("address", build)
+    (folder,) = stores.iterdir()
+    plain, ragged = opened.columns["train.x"], opened.columns["train.ragged"]
+    for column, reads in ((plain, [lambda: plain[8], lambda: plain.take(np.arange(9)), plain.all]),
+                          (ragged, [lambda: ragged[8]])):  # fmt: skip
+        os.truncate(column.files[-1].path, size)
+        for read in reads:
+            with pytest.raises(DataError, match=r"was changed or cut short .* run the same command again") as caught:
+                read()
+            sentence(caught.value)
+    assert obtain("address", build).columns["train.x"].all().sum() == 9 * 64 * 64
+    assert list(stores.iterdir()) == [folder]
+
+
+def test_a_store_that_is_written_to_while_it_is_read_is_said(stores: Path) -> None:
+    opened = obtain("address", Work())
+    (folder,) = stores.iterdir()
+    os.utime(folder / "train.x.bin", (5, 5))  # touched: its contents are the same
+    assert values(opened) == {7}
+    flip(folder / "train.x.bin")
+    os.utime(folder / "train.x.bin", (6, 6))
+    with pytest.raises(DataError, match="was changed or cut short"):
+        values(opened)
+
+
+def test_what_is_open_can_be_read_on_when_it_is_removed(stores: Path) -> None:
+    opened = obtain("address", Work())
+    (folder,) = stores.iterdir()
+    shutil.rmtree(folder)
+    assert values(opened) == {7}
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, DataError, ZeroDivisionError])
@@ -220,7 +329,7 @@ def test_an_interrupted_build_leaves_nothing(interruption: type[BaseException], 
 
     with pytest.raises(interruption):
         obtain("address", interrupted)
-    assert [path.suffix for path in stores.iterdir()] == [".lock"]
+    assert list(stores.iterdir()) == []
     assert values(obtain("address", Work())) == {7}
 
 
@@ -239,7 +348,7 @@ def test_an_interrupted_reading_of_pictures_leaves_nothing(
         patch.setattr(building, "decode", interrupted)
         with pytest.raises(KeyboardInterrupt):
             open_data(str(tmp_path))
-    assert [path.suffix for path in stores.iterdir()] == [".lock"]
+    assert list(stores.iterdir()) == []
     assert len(open_data(str(tmp_path))) == 200
 
 
@@ -277,7 +386,8 @@ def test_of_processes_at_once_one_builds_even_after_one_was_killed(stores: Path,
             assert [process.communicate(timeout=120)[0] for process in (one, other)] == ["499500\n"] * 2
     built = (tmp_path / "log").read_text().split()
     assert sorted(built) in (["killed", "one"], ["killed", "other"])
-    assert sorted(path.suffix for path in stores.iterdir()) == ["", ".lock"]  # nothing of the killed one
+    (folder,) = stores.iterdir()  # nothing of the killed one, and no lock
+    assert (folder / MANIFEST).is_file()
 
 
 # ---- where it cannot be --------------------------------------------------------------------------------------------
@@ -306,7 +416,7 @@ def test_a_full_disk_leaves_nothing_and_says_so(stores: Path, tmp_path: Path) ->
     np.save(tmp_path / "a.npy", noise(1, 100, 64, 64, 3))
     with full_disk(500_000), pytest.raises(DataError, match=r"cannot be written \(.+\): make room"):
         open_data(str(tmp_path / "a.npy"))
-    assert [path.suffix for path in stores.iterdir()] == [".lock"]
+    assert list(stores.iterdir()) == []
     assert len(open_data(str(tmp_path / "a.npy"))) == 100
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -27,7 +24,7 @@ from ganvas.data.opening import find
 from ganvas.data.pictures import prepare, read_halves
 from ganvas.data.source import BadPicture, Encoded, Part, Pixels, Rows, Source, find_split, stamp
 from ganvas.data.spec import Spec, parse
-from ganvas.data.store import Building, Store, obtain
+from ganvas.data.store import Building, obtain, passing
 from ganvas.errors import DataError, UsageError
 from ganvas.errors import nearest as closest
 
@@ -257,7 +254,7 @@ def _stored(
         fill(building, spec, given.where, {given.split: {"": given.rows}}, given.n, read)
         building.found.update({"arrangement": [], "ignored": {}})
 
-    store = _passing(build) if given.n == 1 else obtain(address, build)
+    store = passing(build) if given.n == 1 else obtain(address, build)
     bad = store.found["bad"]
     tolerate(given.where, bad["count"], bad["of"], list(bad["files"].items()), spec)
     if bad["count"]:
@@ -265,17 +262,3 @@ def _stored(
         note(f"note: {bad['count']} of {bad['of']} in {given.where} cannot be read and were left out ({some}).")
     kind, layout = ("images", "pictures") if field == "image" else ("labels", "label maps")
     return Members(replace(spec, split=given.split, crop=None), kind, layout, store, whole=True)
-
-
-def _passing(build: Callable[[Building], None]) -> Store:
-    """A store of one picture, which nobody will ask for again: gone with whoever holds it."""
-    folder = Path(tempfile.mkdtemp(prefix="ganvas-"))
-    try:
-        with Building(folder) as building:
-            build(building)
-        store = Store(folder)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    weakref.finalize(store, shutil.rmtree, folder, ignore_errors=True)
-    return store

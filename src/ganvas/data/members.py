@@ -79,7 +79,7 @@ class Members(Dataset):
             if f"{self.split}.{field}" in columns and side in ("", field)
         }
         prefix = f"{self.split}.{side}"
-        return Side(fields, columns[f"{prefix}size"].values, columns[f"{prefix}name"])
+        return Side(fields, columns[f"{prefix}size"].all(), columns[f"{prefix}name"])
 
     def _cut(self, crop: Size | None) -> None:
         """Sets the window and the schema. Raises DataError where rows of any split do not fit it."""
@@ -113,7 +113,7 @@ class Members(Dataset):
         """The sizes of the rows of every split and side, with their names."""
         columns = self._store.columns
         return [
-            (columns[name].values, columns[f"{name.removesuffix('size')}name"])
+            (columns[name].all(), columns[f"{name.removesuffix('size')}name"])
             for name in columns
             if name.endswith("size")
         ]

@@ -23,7 +23,7 @@ from ganvas.data.ranges import read_range
 from ganvas.data.shards import Shard
 from ganvas.data.source import LeftOut, Source, find_split, stamp
 from ganvas.data.spec import Spec, filled, parse, shortened, suited
-from ganvas.data.store import Building, Store, known, obtain
+from ganvas.data.store import Building, Store, describe, known, obtain
 from ganvas.data.stream import streamed
 from ganvas.errors import DataError, nearest
 from ganvas.ops.maps import VOID
@@ -39,8 +39,9 @@ def open_data(spec: str, *, prefer: Sequence[str] = (), natural: bool = False, v
 
     prefer: kinds of data, the best first; where a folder can be read as several (as images it always can), the first of
     these is taken, and without any what its layout is published for. natural: pictures that are all alike keep their
-    size however large they are, where the spec asks for none. verify: a store that is there is read whole to know that
-    it is undamaged. Raises UsageError for a spec that makes no sense, DataError for data that cannot be used.
+    size however large they are, where the spec asks for none. verify: every byte of a store that is there is looked
+    at where that was a day ago, not a week. Raises UsageError for a spec that makes no sense, DataError for data that
+    cannot be used.
     """
     asked = parse(spec)
     try:
@@ -83,16 +84,18 @@ def _ranged(address: list[Any], asked: Spec, build: Callable[[Building], None], 
 
     A store for which the range was decided is also that of the spec that says this very range.
     """
+
+    def built(address: list[Any]) -> Store:
+        about = describe(str(asked), asked.source, address[0], address[1:])
+        return obtain(address, build, verify=verify, about=about)
+
     if asked.max_pixels is not None:
         address = [*address, ["max-pixels", asked.max_pixels]]
-    if asked.range is not None:
-        store = known(address, verify=verify)
-        if store is None or store.found.get("range") != str(asked.range):
-            store = obtain([*address, ["range", str(asked.range)]], build, verify=verify)
-        return store
-    store = obtain(address, build, verify=verify)
-    if {"I", "F"} & store.found.get("modes", {}).keys() and "range" not in store.found:
-        store = obtain([*address, ["range", "auto"]], build, verify=verify)  # each image had a range of its own
+    if asked.range is None:
+        return built(address)
+    store = known(address, verify=verify)
+    if store is None or store.found.get("range") != str(asked.range):
+        store = built([*address, ["range", str(asked.range)]])
     return store
 
 

@@ -1,6 +1,7 @@
 """The store: typed columns, ragged or not, each one flat memory-mapped file; read by any number of processes.
 
-    stores/DIGEST/manifest.json           columns (dtype, rows, shape, bytes, sha256) and what was found
+    stores/DIGEST/manifest.json           columns (dtype, rows, shape, bytes, sha256), what was found, and of what it is
+                  verified.json           the state of the files when every byte was last read and found right
                   train.image.bin         the values of all rows, end to end
                   train.name.bin          a ragged column: rows of different length, ...
                   train.name.offsets.bin  ... and where each begins (int64, rows + 1)
@@ -12,8 +13,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+import uuid
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -21,11 +26,15 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ganvas import cache, locks
+from ganvas.cache import MANIFEST
+from ganvas.console import note
+from ganvas.data.mapped import Mapped, is_verified, remember_verified
 from ganvas.errors import DataError
-from ganvas.files import atomic_folder, cache_folder
+from ganvas.files import atomic_folder, cache_folder, remove
 
 FORMAT = 2  # part of every content address: raise it when the files, the reading of layouts or the preparation change
-MANIFEST = "manifest.json"
+VERIFIED_DAYS, VERIFIED_DAYS_TRAINING = 7.0, 1.0  # for how long a look at every byte holds, where no file has changed
 DTYPES = ("uint8", "int16", "uint16", "int32", "int64", "float32")
 
 Array = NDArray[Any]
@@ -44,42 +53,81 @@ class Layout:
 
 
 class Column:
-    """One column, memory-mapped: ``column[i]`` is a row, ``column.take(rows)`` stacks rows of a column of one shape."""
+    """One column, memory-mapped: ``column[i]`` is a row, ``column.take(rows)`` stacks rows of a column of one shape.
+
+    Raises ValueError if a file has not its size; whatever reads it raises DataError where the store has been changed by
+    somebody else meanwhile.
+    """
 
     def __init__(self, folder: Path, name: str, layout: Layout) -> None:
         self.layout = layout
-        self.values = _map(folder / f"{name}.bin", np.dtype(layout.dtype)).reshape(-1, *layout.shape)
-        self.offsets = _map(folder / f"{name}.offsets.bin", np.dtype(np.int64)) if layout.ragged else None
+        self._file = Mapped(folder / f"{name}.bin", np.dtype(layout.dtype), layout.bytes)
+        self.files, self._offsets = [self._file], None
+        self._values = self._file.array.reshape(-1, *layout.shape)
+        if layout.ragged:
+            self.files.append(Mapped(folder / f"{name}.offsets.bin", np.dtype(np.int64), 8 * (layout.rows + 1)))
+            self._offsets = self.files[1].array
 
     def __len__(self) -> int:
         return self.layout.rows
 
     def __getitem__(self, row: int) -> Array:
-        if self.offsets is None:
-            return np.asarray(self.values[row])
-        return np.asarray(self.values[self.offsets[row] : self.offsets[row + 1]])
+        self._check()
+        if self._offsets is None:
+            return np.asarray(self._values[row])
+        return np.asarray(self._values[self._offsets[row] : self._offsets[row + 1]])
 
     def take(self, rows: NDArray[np.integer]) -> Array:
         """A copy of those rows, [len(rows), *shape]; the column is not ragged."""
-        if self.offsets is not None:
+        self._refuse_ragged()
+        self._check()
+        return np.asarray(self._values[rows])
+
+    def all(self) -> Array:
+        """A copy of all rows, [rows, *shape]; the column is not ragged."""
+        self._refuse_ragged()
+        self._check()
+        return self._values.copy()
+
+    def is_whole(self) -> bool:
+        """Whether every byte is as it was written."""
+        total = hashlib.sha256()
+        for file in self.files:
+            for block in file.blocks():
+                total.update(block)
+        return total.hexdigest() == self.layout.sha256
+
+    def _refuse_ragged(self) -> None:
+        if self.layout.ragged:
             raise TypeError("rows of a ragged column do not stack")
-        return np.asarray(self.values[rows])
 
+    def _check(self) -> None:
+        """Called before the map is touched: one look at each file, 0.6 us, for a batch."""
+        for file in self.files:
+            if file.has_changed():
+                self._recheck()
 
-def _map(path: Path, dtype: np.dtype[Any]) -> Array:
-    if path.stat().st_size == 0:  # an empty file cannot be mapped
-        return np.empty(0, dtype)
-    return np.asarray(np.memmap(path, dtype, mode="r"))
+    def _recheck(self) -> None:
+        """Raises DataError unless the files were but touched."""
+        for file in self.files:
+            file.accept()
+        if not self.is_whole():
+            raise DataError(
+                f"{self._file.path}, which keeps data that was read, was changed or cut short by another program while "
+                "it was in use; run the same command again: it reads the data anew."
+            )
 
 
 class Writer:
-    """Appends to one column: blocks of rows of one shape, or lists of ragged rows."""
+    """Appends to one column: blocks of rows of one shape, or lists of ragged rows. Raises DataError where the disk
+    refuses."""
 
     def __init__(self, folder: Path, name: str, dtype: str, shape: Sequence[int], *, ragged: bool = False) -> None:
         if dtype not in DTYPES:
             raise TypeError(f"a column of {dtype}")
         self.dtype, self.shape, self.ragged = np.dtype(dtype), tuple(shape), ragged
-        self.file = (folder / f"{name}.bin").open("wb")
+        with _writing():
+            self.file = (folder / f"{name}.bin").open("wb")
         self.offsets_path = folder / f"{name}.offsets.bin"
         self.hash, self.bytes, self.rows, self.offsets = hashlib.sha256(), 0, 0, [0]
 
@@ -104,25 +152,43 @@ class Writer:
         if block.shape[1:] != self.shape or block.dtype != self.dtype:
             raise TypeError(f"{block.dtype} {block.shape} in a column of {self.dtype} {self.shape}")
         data = np.ascontiguousarray(block).tobytes() if not block.size else np.ascontiguousarray(block).data.cast("B")
-        self.file.write(data)
+        with _writing():
+            self.file.write(data)
         self.hash.update(data)
         self.bytes += block.nbytes
 
     def close(self) -> Layout:
         """Finishes the files."""
-        self.file.close()
-        if self.ragged:
-            offsets = np.array(self.offsets, np.int64)
-            self.hash.update(offsets.data)
-            self.offsets_path.write_bytes(offsets.tobytes())
+        with _writing():
+            self.file.close()
+            if self.ragged:
+                offsets = np.array(self.offsets, np.int64)
+                self.hash.update(offsets.data)
+                self.offsets_path.write_bytes(offsets.tobytes())
         return Layout(self.dtype.name, self.shape, self.ragged, self.rows, self.bytes, self.hash.hexdigest())
 
 
-class Building:
-    """A store being written: `column` opens a writer by name; the manifest is written when the block ends well."""
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Puts what the system says when it refuses to write a store into one sentence, wherever its data comes from."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"The cache in {cache_folder()} cannot be written ({error.strerror or error}): make room, or set "
+            "GANVAS_CACHE to another folder."
+        ) from error
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+
+class Building:
+    """A store being written: `column` opens a writer by name; the manifest is written when the block ends well.
+
+    about: of what it is, as texts: the data ``spec``, the ``source`` that it names here, and the ``place``, which is
+    that of any store that this one replaces.
+    """
+
+    def __init__(self, folder: Path, about: Mapping[str, str] | None = None) -> None:
+        self.folder, self.about = folder, dict(about or {})
         self.found: dict[str, Any] = {}
         self.writers: dict[str, Writer] = {}
 
@@ -148,9 +214,13 @@ class Building:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is not None:
+            with suppress(DataError):  # of a full disk: what is raised already says more
+                self.restart()
+            return
         columns = {name: asdict(writer.close()) for name, writer in self.writers.items()}
-        if kind is None:
-            body = {"format": FORMAT, "columns": columns, "found": self.found}
+        body = {"format": FORMAT, "columns": columns, "found": self.found, "about": self.about}
+        with _writing():
             (self.folder / MANIFEST).write_text(json.dumps({**body, "sha256": digest(body)}, indent=1))
 
 
@@ -162,27 +232,34 @@ def digest(value: Any) -> str:
 class Store:
     """A finished store: ``columns`` by name, and what was ``found`` in the source.
 
-    Raises OSError or ValueError if it is damaged: the manifest against its own digest and the size of every file, which
-    is cheap, or with ``verify`` every byte.
+    verified_days: every byte is looked at, unless some process did within so many days and no file has changed since;
+    None is for a store that this process has just written. While the store is open, it is marked as in use. Raises
+    OSError or ValueError if it is damaged.
     """
 
-    def __init__(self, folder: Path, *, verify: bool = False) -> None:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        if not isinstance(manifest, dict) or manifest.pop("sha256", None) != digest(manifest):
+    def __init__(self, folder: Path, *, verified_days: float | None = VERIFIED_DAYS) -> None:
+        manifest = cache.read_manifest(folder)
+        if manifest.pop("sha256", None) != digest(manifest):
             raise ValueError(f"{folder / MANIFEST} is damaged")
+        handle = os.open(folder / MANIFEST, os.O_RDONLY)
+        weakref.finalize(self, os.close, handle).atexit = False
+        locks.share(handle)
         self.found: dict[str, Any] = manifest["found"]
         self.columns: dict[str, Column] = {}
         for name, entry in manifest["columns"].items():
-            layout = Layout(**{**entry, "shape": tuple(entry["shape"])})
-            sizes = {f"{name}.bin": layout.bytes}
-            if layout.ragged:
-                sizes[f"{name}.offsets.bin"] = 8 * (layout.rows + 1)
-            for file, size in sizes.items():
-                if (folder / file).stat().st_size != size:
-                    raise ValueError(f"{folder / file} is damaged")
-            if verify and _sha256(folder / file for file in sizes) != layout.sha256:
-                raise ValueError(f"{folder / name}.bin is damaged")
-            self.columns[name] = Column(folder, name, layout)
+            self.columns[name] = Column(folder, name, Layout(**{**entry, "shape": tuple(entry["shape"])}))
+        self._verify(folder, verified_days)
+        cache.mark_used(folder)
+
+    def _verify(self, folder: Path, verified_days: float | None) -> None:
+        stamps = {file.path.name: file.stamp() for column in self.columns.values() for file in column.files}
+        if verified_days is not None:
+            if is_verified(folder, stamps, verified_days):
+                return
+            for name, column in self.columns.items():
+                if not column.is_whole():
+                    raise ValueError(f"{folder / name}.bin is damaged")
+        remember_verified(folder, stamps)
 
     def fingerprint(self, columns: Iterable[str], *more: Any) -> str:
         """A digest of those columns' contents: the same wherever and whenever they were read."""
@@ -190,58 +267,138 @@ class Store:
         return digest([layouts, *more])
 
 
-def _sha256(files: Iterable[Path]) -> str:
-    """The digest of several files, end to end."""
-    total = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            while block := file.read(1 << 22):
-                total.update(block)
-    return total.hexdigest()
+def describe(spec: str, source: str, identity: Any, preparation: Any) -> dict[str, str]:
+    """What `obtain` notes of a store: the data ``spec`` that it was first built for, the ``source`` (as a full path, if
+    it is one), and its ``place``, which stays the same when files come, go or are written again.
+
+    identity: of the source, in which each file is [name, size, time of writing].
+    """
+    paths = [os.path.expanduser(part) for part in source.split(",")]
+    if any(os.path.lexists(path) or set(path) & set("*?[{") for path in paths):
+        source = ",".join(map(os.path.realpath, paths))
+    return {"spec": spec, "source": source, "place": digest([source, _without_files(identity), preparation])}
 
 
-def obtain(address: Any, build: Callable[[Building], None], *, verify: bool = False) -> Store:
+def _without_files(identity: Any, *, inside: bool = False) -> Any:
+    """An identity without what it says of single files, and without lists of names alone."""
+    if isinstance(identity, Mapping):
+        return {name: _without_files(value, inside=True) for name, value in identity.items()}
+    if not isinstance(identity, list | tuple):
+        return identity
+    is_file = len(identity) == 3 and isinstance(identity[0], str) and isinstance(identity[1], int)
+    if is_file or (inside and all(isinstance(part, str) for part in identity)):
+        return None
+    return [part for value in identity if (part := _without_files(value, inside=True)) is not None]
+
+
+# ---- built once ------------------------------------------------------------------------------------------------------
+class _OfSource(Exception):  # noqa: N818 - it only carries another
+    """Carries what the system says of a source past those who write the store."""
+
+
+def obtain(
+    address: Any, build: Callable[[Building], None], *, verify: bool = False, about: Mapping[str, str] | None = None
+) -> Store:
     """The store of that content address (any JSON value); built first if it is not there or damaged.
 
-    verify: reads every byte to know whether it is damaged, not only what is cheap to see. Of processes that ask at
-    once, one builds and the others wait. Raises DataError where the cache cannot be written, and what ``build`` raises.
+    verify: every byte is looked at where that was a day ago, not a week. about: see `Building`; what was built of the
+    same place before is removed. Of processes that ask at once, one builds and the others wait. Raises DataError where
+    the cache cannot be written, and what ``build`` raises.
     """
-    folder = _folder(address)
-    if store := _open(folder, verify):
+    folder, days = _folder(address), _days(verify)
+    if store := _open(folder, days):
         return store
-    from filelock import FileLock
-
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
-            if store := _open(folder, verify):
+        with _writing():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with locks.locked(cache.lock_of(folder)):
+                if store := _open(folder, days):
+                    return store
+                if folder.exists():
+                    what = (about or {}).get("spec", "the data")
+                    note(f"note: what the cache kept of {what} was damaged, and is read anew.")
+                    remove(folder)
+                cache.clean_up()
+                for left in folder.parent.glob(f".{folder.name}.*.*"):  # by a process that was killed: the lock is ours
+                    shutil.rmtree(left, ignore_errors=True)
+                with atomic_folder(folder) as part:
+                    _fill(part, build, about)
+                if (store := _open(folder, None)) is None:
+                    raise DataError(f"{folder} was changed by another program as soon as it was written: run it again.")
+                _supersede(folder, about)
                 return store
-            for left in folder.parent.glob(f".{folder.name}.*"):  # by a process that was killed: the lock is ours
-                shutil.rmtree(left, ignore_errors=True)
-            with atomic_folder(folder) as part, Building(part) as building:
-                build(building)
-            return Store(folder)
-    except OSError as error:
-        named = Path(str(error.filename or folder))  # a full disk names no file
-        if not (named.is_relative_to(folder.parent) or folder.is_relative_to(named)):
-            raise  # of the source
-        raise DataError(
-            f"The store in {folder.parent} cannot be written ({error.strerror or error}): make room, or set "
-            "GANVAS_CACHE to another folder."
-        ) from error
+    except _OfSource as error:
+        raise error.args[0] from None
 
 
 def known(address: Any, *, verify: bool = False) -> Store | None:
     """The store of that content address, if it is there and undamaged."""
-    return _open(_folder(address), verify)
+    return _open(_folder(address), _days(verify))
 
 
 def _folder(address: Any) -> Path:
-    return cache_folder() / "stores" / digest([FORMAT, address])[:32]
+    return cache.stores() / digest([FORMAT, address])[:32]
 
 
-def _open(folder: Path, verify: bool) -> Store | None:
+def _days(verify: bool) -> float:
+    return VERIFIED_DAYS_TRAINING if verify else VERIFIED_DAYS
+
+
+def passing(build: Callable[[Building], None]) -> Store:
+    """A store that nobody will ask for again: gone with whoever holds it, or, after a kill, by the next store built.
+
+    Raises what `obtain` raises."""
+    name = uuid.uuid4().hex
+    folder = cache.stores() / f".{name}.{name[:8]}.part"  # as what is being written: it counts as left over when we end
+    lock = cache.lock_of(folder.with_name(name))
+    handles: list[int | None] = []
     try:
-        return Store(folder, verify=verify)
-    except (OSError, ValueError, KeyError, TypeError):
+        with _writing():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            cache.clean_up()
+            handles.append(locks.acquire(lock))
+            folder.mkdir()
+            handles.append(handle := os.open(folder, os.O_RDONLY))
+            locks.share(handle)
+            _fill(folder, build, None)
+            store = Store(folder, verified_days=None)
+    except BaseException as error:
+        _drop(folder, lock, handles, os.getpid())
+        raise error.args[0] if isinstance(error, _OfSource) else error from None
+    weakref.finalize(store, _drop, folder, lock, handles, os.getpid())
+    return store
+
+
+def _drop(folder: Path, lock: Path, handles: Sequence[int | None], pid: int) -> None:
+    if os.getpid() != pid:  # a forked child ends: the store is not its own
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    for handle in handles[1:]:
+        if handle is not None:
+            os.close(handle)
+    if handles and handles[0] is not None:
+        locks.release(lock, handles[0])
+
+
+def _fill(folder: Path, build: Callable[[Building], None], about: Mapping[str, str] | None) -> None:
+    with Building(folder, about) as building:
+        try:
+            build(building)
+        except OSError as error:
+            raise _OfSource(error) from error
+
+
+def _supersede(folder: Path, about: Mapping[str, str] | None) -> None:
+    """Removes the stores of the same place: its files have changed since."""
+    place = (about or {}).get("place")
+    for other in folder.parent.iterdir() if place else ():
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            if other != folder and cache.read_manifest(other)["about"]["place"] == place:
+                cache.discard(other, even_in_use=True)
+
+
+def _open(folder: Path, verified_days: float | None) -> Store | None:
+    try:
+        return Store(folder, verified_days=verified_days)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -23,7 +23,7 @@ from ganvas.data.arrays import MOST_CLASSES
 from ganvas.data.folders import HIDDEN_FOLDER, is_picture
 from ganvas.data.shards import Shard, by_split
 from ganvas.data.source import Block, Encoded, LeftOut, Named, Part, Rows, Scan, Source
-from ganvas.data.store import Building, Column, Store, obtain
+from ganvas.data.store import Building, Column, Store, describe, obtain
 from ganvas.errors import DataError
 
 RUN = 128  # samples that are streamed one after another
@@ -55,11 +55,14 @@ def webdataset(shards: Sequence[Shard], identity: Any, where: str) -> Source:
     """The samples of WebDataset shards, in order of the shards; splits as their names tell."""
     compressed = any(shard.name.lower().endswith(COMPRESSED) for shard in shards)
     address = ["webdataset", [shard.name for shard in shards], identity]
+    about = describe(f"{where} (where its samples lie)", where, address, "index")
 
     return Source(
         layout=f"WebDataset, {len(shards)} shard{'s' if len(shards) > 1 else ''}",
         identity=address,
-        scan=lambda: _scan(shards, obtain(["index", address], lambda building: _index(shards, building)), where),
+        scan=lambda: _scan(
+            shards, obtain(["index", address], lambda building: _index(shards, building), about=about), where
+        ),
         where=where,
         listing=None if compressed else [(shard.name, shard.size, shard.written) for shard in shards],
     )
@@ -183,9 +186,9 @@ def _scan(shards: Sequence[Shard], store: Store, where: str) -> Scan:
         split, _, field_name = column.rpartition(".")
         if field_name == "name" and len(store.columns[column]):
             names = Named(len(store.columns[column]), partial(_name, store.columns[column]))
-            places, labels = (store.columns[f"{split}.{name}"].values for name in ("place", "label"))
+            places, labels = store.columns[f"{split}.place"], store.columns[f"{split}.label"].all()
             parts[split] = Part(
-                names, partial(_read, shards, names, places), labels if labelled else None, runs=_runs(places)
+                names, partial(_read, shards, names, places), labels if labelled else None, runs=_runs(places.all())
             )
     if not parts:
         raise DataError(f"{where} holds no sample with a picture.")
@@ -206,16 +209,14 @@ def _runs(places: NDArray[np.int64]) -> Rows:
     return np.concatenate([np.arange(first, last, RUN) for first, last in itertools.pairwise(bounds)])
 
 
-def _read(shards: Sequence[Shard], names: Sequence[str], places: NDArray[np.int64], rows: Rows) -> Iterator[Block]:
+def _read(shards: Sequence[Shard], names: Sequence[str], places: Column, rows: Rows) -> Iterator[Block]:
     return blocks(_pictures(shards, names, places, rows))
 
 
-def _pictures(
-    shards: Sequence[Shard], names: Sequence[str], places: NDArray[np.int64], rows: Rows
-) -> Iterator[Encoded]:
+def _pictures(shards: Sequence[Shard], names: Sequence[str], places: Column, rows: Rows) -> Iterator[Encoded]:
     for start in range(0, len(rows), AT_ONCE):
         some = rows[start : start + AT_ONCE]
-        taken = places[some]
+        taken = places.take(some)
         for stretch in np.split(np.arange(len(some)), np.flatnonzero(np.diff(taken[:, 0])) + 1):
             members = [(names[some[i]], int(taken[i, 1]), int(taken[i, 2])) for i in stretch]
             yield from from_tar(Path(shards[taken[stretch[0], 0]].path), members)

@@ -129,7 +129,7 @@ def write(
     import torch
     from safetensors.torch import save_file
 
-    with atomic_folder(folder) as part:
+    with atomic_folder(folder, replace=True) as part:
         try:
             save_file(_plain(weights), part / WEIGHTS)
             save_file(_plain(average), part / AVERAGE)

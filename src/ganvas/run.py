@@ -27,7 +27,7 @@ import ganvas
 from ganvas.checkpoint import Checkpoint, verified, write
 from ganvas.console import note
 from ganvas.errors import Damaged, RunError, UsageError
-from ganvas.files import atomic, holding, leftovers, remove, writing
+from ganvas.files import atomic, discard, holding, leftovers, make_folder, remove, writing
 from ganvas.settings import FORMAT, RunConfig, differences, origins
 
 if TYPE_CHECKING:
@@ -89,14 +89,15 @@ class Run:
 
     @staticmethod
     @contextmanager
-    def locked(folder: str | Path) -> Iterator[None]:
-        """Holds the folder for this process; the lock dies with it. Raises RunError when another process holds it, or
-        when it cannot be a run folder."""
+    def locked(folder: str | Path) -> Iterator[Callable[[], None]]:
+        """Holds the folder for this process; the lock dies with it. Yields a check that it is still held.
+
+        Raises RunError when another process holds it, or when it cannot be a run folder."""
         folder = Path(folder)
         _claim(folder)
         busy = f"Another process is training in {folder}; wait for it, stop it, or use --new for another folder."
-        with holding(folder, busy):
-            yield
+        with holding(folder, busy) as check:
+            yield check
 
     # ---- checkpoints -------------------------------------------------------------------------------------------------
     def _checkpoint(self, step: int) -> Path:
@@ -191,7 +192,7 @@ class Run:
             os.replace(path, self._checkpoint(step))
         for folder in (self.folder, self.folder / "samples"):
             for path, _ in leftovers(folder):
-                remove(path)
+                discard(path)  # but for what another process is writing: a report, say
 
     def best(self) -> dict[str, Any] | None:
         """``step``, ``metric`` and ``value`` of the best checkpoint, if one was marked and is there."""
@@ -376,7 +377,7 @@ class Best(msgspec.Struct, frozen=True):
 def _claim(folder: Path) -> None:
     """Makes ``folder`` if it is not there. Raises RunError when it cannot be made or holds what is no run."""
     with writing(folder, "choose another --out"):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         strange = not Run.exists(folder) and any(not file.name.startswith(".") for file in folder.iterdir())
     if strange:
         raise RunError(f"{folder} is not empty and holds no run; choose another --out.")

@@ -218,7 +218,7 @@ def obtain(address: Any, build: Callable[[Building], None], *, verify: bool = Fa
                 return store
             for left in folder.parent.glob(f".{folder.name}.*"):  # by a process that was killed: the lock is ours
                 shutil.rmtree(left, ignore_errors=True)
-            with atomic_folder(folder) as part, Building(part) as building:
+            with atomic_folder(folder, replace=True) as part, Building(part) as building:
                 build(building)
             return Store(folder)
     except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -223,6 +223,8 @@ class Engine:
         if missing := [name for name, needed in self._fields.items() if needed and name not in batch]:
             raise RuleError(f"the round plays with {', '.join(missing)}, but the batch has only {', '.join(batch)}")
         batch = {name: v for name, v in batch.items() if self._takes_all or name in self._fields}
+        if not batch:
+            raise RuleError(f"the batch has nothing that the round plays with: {', '.join(self._fields)}")
         rows, rank, world = len(next(iter(batch.values()))), parallel.rank(), parallel.world()
         count, odd = divmod(rows, self.shares)
         if odd:
@@ -320,14 +322,21 @@ class Engine:
         numbers = stacked.tolist()
         means = {key: value / self._counts[key] for key, value in zip(self._sums, numbers, strict=False)}
         self._sums, self._counts = {}, {}
-        for purse, step in zip(self.purses.values(), numbers[n:], strict=True):
+        self._check(numbers[n:], means)
+        return means
+
+    def check(self) -> None:
+        """Raises FloatingPointError if a gradient has been non-finite, as `tick` does; the sums go on."""
+        self._check([float(purse.broke) for purse in self.purses.values()], {})
+
+    def _check(self, broke: Sequence[float], means: Mapping[str, float]) -> None:
+        for purse, step in zip(self.purses.values(), broke, strict=True):
             if step >= 0:
                 odd = [key for key, value in means.items() if value - value != 0]
                 raise FloatingPointError(
-                    f"the gradient of {purse.name} was not finite at step {int(step)} "
-                    f"(not finite since the last tick: {', '.join(odd)})"
+                    f"the gradient of {purse.name} was not finite at step {int(step)}"
+                    + (f" (not finite since the last tick: {', '.join(odd)})" if odd else "")
                 )
-        return means
 
     # ---- everything an exact resume needs ----------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:

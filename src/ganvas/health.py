@@ -11,6 +11,7 @@ CRITIC_WINS = 0.98  # mean accuracy of a critic that leaves the generator nothin
 NO_INFORMATION = 0.05  # nats of KL: the code says nothing of the image
 EXPLODING = 30.0  # times its own median that a gradient norm may reach
 VANISHING = 1e-7
+KL_STEPS = 500  # that a KL has to rise from its start, which is near 0
 
 
 def verdicts(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -32,7 +33,7 @@ def verdicts(rows: Sequence[Mapping[str, Any]]) -> list[str]:
                 f"The critic tells real from fake {fmean(values):.1%} of the time: the generator learns little; "
                 "a smaller critic rate, R1 or label smoothing helps."
             )
-        elif term == "kl" and 0 <= max(values) < NO_INFORMATION:
+        elif term == "kl" and 0 <= max(values) < NO_INFORMATION and _settled(rows, name):
             found.append(
                 f"{name} is {values[-1]:.2g} nats: the posterior has collapsed to the prior; lower beta helps."
             )
@@ -43,3 +44,8 @@ def verdicts(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             elif max(values) < VANISHING:
                 found.append(f"{name} has vanished ({values[-1]:.1g}): this player no longer learns.")
     return found
+
+
+def _settled(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
+    """Whether a KL that is low has had time to rise, or has fallen."""
+    return rows[-1]["step"] >= KL_STEPS or any((row["terms"].get(name) or 0) >= NO_INFORMATION for row in rows)

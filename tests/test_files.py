@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ganvas.files import _beside, atomic, atomic_folder, cache_folder, leftovers, remove, sha256
+from ganvas.errors import RunError
+from ganvas.files import (
+    _beside,
+    atomic,
+    atomic_folder,
+    cache_folder,
+    clear_leftovers,
+    discard,
+    holding,
+    leftovers,
+    make_folder,
+    remove,
+    sha256,
+)
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -39,8 +57,6 @@ def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    with pytest.raises(FileNotFoundError), atomic(path):
-        pass  # wrote nothing
     assert tree(tmp_path) == {"config.json": "old"}
 
 
@@ -53,7 +69,7 @@ def test_a_folder_takes_the_place_of_whatever_was_there(before: str | None, tmp_
     elif before == "file":
         path.write_text("old")
     was = tree(tmp_path)
-    with atomic_folder(path) as part:
+    with atomic_folder(path, replace=True) as part:
         (part / "deep").mkdir()
         (part / "deep" / "new").write_text("new")
         assert {name: text for name, text in tree(tmp_path).items() if text != "new"} == was
@@ -182,3 +198,184 @@ def test_the_cache_lies_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("HOME", str(tmp_path))
     assert tmp_path in cache_folder().parents
     assert cache_folder().name == "ganvas"
+
+
+# ---- what comes into the way -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("kind", ["folder", "file"])
+@pytest.mark.parametrize("before", [False, True])
+def test_a_folder_never_takes_the_place_of_what_came_meanwhile(before: bool, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    if before:
+        path.mkdir()
+
+    def works() -> None:
+        with atomic_folder(path) as part:
+            (part / "ours").write_text("ours")
+            if kind == "folder":
+                path.mkdir(exist_ok=True)
+                (path / "theirs").write_text("weeks of work")
+            else:
+                if before:
+                    path.rmdir()
+                path.write_text("weeks of work")
+
+    with pytest.raises(OSError, match="something else has come to lie there meanwhile"):
+        works()
+    assert tree(tmp_path) == {"out/theirs" if kind == "folder" else "out": "weeks of work"}
+    assert [found.name for found in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_empty_folder_and_a_link_to_one_are_filled(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    with atomic_folder(tmp_path / "link") as part:
+        (part / "new").write_text("new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "empty" / "new").read_text() == "new"
+
+
+def test_the_folder_that_one_stands_in_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OSError, match="works in"), atomic_folder(Path()):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_longest_name_can_be_written(tmp_path: Path) -> None:
+    for name in ("a" * 255, "ü" * 125 + ".html"):
+        with atomic(tmp_path / name) as part:
+            part.write_text("whole")
+        assert (tmp_path / name).read_text() == "whole"
+
+
+# ---- what the dead leave ---------------------------------------------------------------------------------------------
+WRITES = """
+import sys
+from pathlib import Path
+from ganvas.files import atomic, atomic_folder
+folder = Path(sys.argv[1])
+with atomic(folder / "page.html") as page, atomic_folder(folder / "out") as out:
+    page.write_text("half")
+    (out / "a.png").write_text("half")
+    print("writing", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_living_process_writes_stays_and_what_a_dead_one_wrote_goes(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", WRITES, str(tmp_path)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "writing\n"
+        half = {path.name for path in tmp_path.iterdir()}
+        assert len(half) == 2
+        for path, _ in leftovers(tmp_path):
+            discard(path)
+        with atomic(tmp_path / "other"):
+            pass
+        assert {path.name for path in tmp_path.iterdir()} == half | {"other"}
+        writer.kill()
+        writer.wait()
+    with atomic_folder(tmp_path / "more"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"other", "more"}
+
+
+def test_what_was_to_be_replaced_is_not_cleared_where_its_replacement_never_came(tmp_path: Path) -> None:
+    old, part = _beside(tmp_path / "store", "old"), _beside(tmp_path / "store")
+    for path in (old, part):
+        path.mkdir()
+    clear_leftovers(tmp_path)
+    assert {path for path, _ in leftovers(tmp_path)} == {old, part}
+    (tmp_path / "store").mkdir()
+    clear_leftovers(tmp_path)
+    assert leftovers(tmp_path) == []
+
+
+def test_without_locks_only_what_is_old_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*args: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", none)
+    young, old = _beside(tmp_path / "young"), _beside(tmp_path / "old")
+    for path in (young, old):
+        path.write_text("half")
+    os.utime(old, (0, 0))
+    with atomic(tmp_path / "new"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {young.name, "new"}
+
+
+# ---- what reaches the disk -------------------------------------------------------------------------------------------
+def refusing(call: Callable[..., Any], number: int, refuses: Callable[..., bool]) -> Callable[..., Any]:
+    """A call of the system that fails with an error of that number for some arguments."""
+
+    def called(*args: Any, **more: Any) -> Any:
+        if refuses(*args):
+            raise OSError(number, os.strerror(number))
+        return call(*args, **more)
+
+    return called
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.ENOSPC])
+@pytest.mark.parametrize("name", ["open", "fsync"])
+def test_what_cannot_be_flushed_is_an_error(
+    name: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "page").write_text("old")
+
+    def fails() -> None:
+        with atomic(tmp_path / "page") as part:
+            part.write_text("new")
+            monkeypatch.setattr(os, name, refusing(getattr(os, name), number, lambda *args: True))
+
+    with pytest.raises(OSError, match=os.strerror(number)):
+        fails()
+    monkeypatch.undo()
+    assert tree(tmp_path) == {"page": "old"}
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+def test_a_file_system_that_cannot_flush_folders_is_left_alone(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = refusing(os.fsync, number, lambda handle: stat.S_ISDIR(os.fstat(handle).st_mode))
+    monkeypatch.setattr(os, "fsync", folder)
+    with atomic(tmp_path / "page") as part:
+        part.write_text("new")
+    assert tree(tmp_path) == {"page": "new"}
+
+
+def test_the_entries_of_new_folders_are_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: flushed.append(os.fstat(handle).st_ino))
+    make_folder(tmp_path / "runs" / "a" / "samples")
+    assert flushed == [path.stat().st_ino for path in (tmp_path / "runs" / "a", tmp_path / "runs", tmp_path)]
+    make_folder(tmp_path / "runs" / "a")
+    assert len(flushed) == 3
+
+
+# ---- one process at a time -------------------------------------------------------------------------------------------
+def test_deleting_the_lock_lets_nobody_in(tmp_path: Path) -> None:
+    with holding(tmp_path, "busy") as check:
+        (tmp_path / ".lock").unlink()
+        with pytest.raises(RunError, match="busy"), holding(tmp_path, "busy"):
+            pass
+        check()
+        assert (tmp_path / ".lock").exists()
+    with holding(tmp_path, "busy"):
+        pass
+
+
+def test_a_folder_that_was_replaced_is_no_longer_held(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with holding(folder, "busy") as check:
+        check()
+        folder.rename(tmp_path / "elsewhere")
+        with pytest.raises(RunError, match="removed or replaced"):
+            check()
+        folder.mkdir()
+        with holding(folder, "busy"), pytest.raises(RunError, match="removed or replaced"):
+            check()

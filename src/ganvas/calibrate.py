@@ -16,14 +16,15 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from ganvas.data import Batches
+from ganvas.data import Batches, Dataset
 from ganvas.devices import device as named_device
 from ganvas.errors import UsageError
 from ganvas.game import Game
 from ganvas.inputs import fitting
-from ganvas.run import Run
+from ganvas.run import Run, RunConfig
 from ganvas.settings import missing_parts
 from ganvas.verbs import Encodes, Reconstructs, Samples
+from ganvas.ways import together
 
 
 @runtime_checkable
@@ -45,7 +46,8 @@ def calibrate(game: Game, batches: Batches, *, n: int, seed: int = 0) -> Game:
     each image by itself. A game that has a ``survey``, of what its verbs draw from, is given its batches first, of n
     rows or of all there are. No batch is read that nobody looks at.
     """
-    game = copy.deepcopy(game).eval()
+    weights: dict[int, object] = {id(weight): weight for weight in game.parameters()}
+    game = copy.deepcopy(game, weights).eval()  # with buffers of its own; nobody changes its weights
     size = batches.batch_size
     if isinstance(game, Surveys):
         game.survey(batches.first(min(math.ceil(n / size), batches.steps_per_epoch)), n)
@@ -75,6 +77,13 @@ def calibrate(game: Game, batches: Batches, *, n: int, seed: int = 0) -> Game:
     return game.eval()
 
 
+def rows_together(config: RunConfig, dataset: Dataset) -> int:
+    """How many rows to run at once: a batch, or where images are large no more than training has to hold at once."""
+    height, width = dataset.schema["image"][-2:] if "image" in dataset.schema else (1, 1)
+    share = config.batch_size // config.shares
+    return min(config.batch_size, max(share, together(height, width)))
+
+
 def calibrate_run(run: Run | str | Path, *, data: str | None = None, n: int = 10_000, device: str = "auto") -> Path:
     """Writes a run's newest checkpoint anew, its averaged game calibrated over n images and n samples of its data.
 
@@ -87,9 +96,11 @@ def calibrate_run(run: Run | str | Path, *, data: str | None = None, n: int = 10
         raise UsageError(f"-n must be at least 1, not {n}.")
     dataset = fitting(run, data)
     with Run.locked(run.folder):
+        run.latest()  # verifies all that is written anew, the optimizers too
         game, checkpoint = run.loaded(device=named_device(device))
         c = run.config
-        batches = Batches(dataset, c.batch_size, seed=c.seed, device=next(game.parameters()).device, flip=False)
+        where = next(game.parameters()).device
+        batches = Batches(dataset, rows_together(c, dataset), seed=c.seed, device=where, flip=False)
         calibrated, lacking = calibrate(game, batches, n=n, seed=c.seed).state_dict(), missing_parts(c)
         return run.save(
             checkpoint.step,
@@ -98,4 +109,5 @@ def calibrate_run(run: Run | str | Path, *, data: str | None = None, n: int = 10
             state=checkpoint.state(),
             memory={rank: memory for rank in range(c.world) if (memory := checkpoint.memory(rank))},
             calibrated=True,
+            paused=checkpoint.paused,
         )

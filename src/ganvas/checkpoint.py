@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,12 +37,13 @@ class File(msgspec.Struct, frozen=True):
     bytes: int
 
 
-class Manifest(msgspec.Struct, frozen=True):
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a checkpoint is of, and its files by name."""
 
     step: int
     calibrated: bool
     files: dict[str, File]
+    paused: bool = False  # written where training was asked to stop, not where one was due
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Checkpoint:
     folder: Path
     step: int
     calibrated: bool
+    paused: bool = False
 
     def weights(self) -> dict[str, Tensor]:
         """The raw game's tensors by name."""
@@ -87,9 +89,13 @@ class Checkpoint:
         return loaded
 
 
-def verified(folder: Path, step: int) -> Checkpoint:
+def verified(folder: Path, step: int, read: Collection[str] | None = None) -> Checkpoint:
     """The checkpoint of ``step`` in ``folder``. Raises Damaged, saying what is wrong, unless every file is as it was
-    written."""
+    written.
+
+    read: the files that will be read (default: all); of the others only the size is looked at, as reading them takes
+    long.
+    """
     try:
         manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
     except FileNotFoundError:
@@ -106,13 +112,21 @@ def verified(folder: Path, step: int) -> Checkpoint:
         try:
             if (size := file.stat().st_size) != known.bytes:
                 raise Damaged(f"{name} has {size:,} bytes instead of {known.bytes:,}")
-            if sha256(file) != known.sha256:
+            if (read is None or name in read) and sha256(file) != known.sha256:
                 raise Damaged(f"{name} is not what was written: its digest differs")
         except FileNotFoundError:
             raise Damaged(f"{name} is missing") from None
         except OSError as error:
             raise Damaged(f"{name} cannot be read: {error.strerror}") from None
-    return Checkpoint(folder, manifest.step, manifest.calibrated)
+    return Checkpoint(folder, manifest.step, manifest.calibrated, manifest.paused)
+
+
+def paused(folder: Path) -> bool:
+    """Whether a checkpoint, damaged or not, says that it was written where training was asked to stop."""
+    try:
+        return msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest).paused
+    except (OSError, ValueError):
+        return False
 
 
 def write(
@@ -124,12 +138,13 @@ def write(
     state: Mapping[str, Any],
     memory: Mapping[int, Mapping[str, Tensor]],
     calibrated: bool,
+    paused: bool = False,
 ) -> None:
     """Writes a checkpoint beside ``folder``, then gives it that name. Raises OSError, leaving nothing, if it fails."""
     import torch
     from safetensors.torch import save_file
 
-    with atomic_folder(folder) as part:
+    with atomic_folder(folder, replace=True) as part:
         try:
             save_file(_plain(weights), part / WEIGHTS)
             save_file(_plain(average), part / AVERAGE)
@@ -142,7 +157,7 @@ def write(
                 raise
             raise reason from error
         files = {file.name: File(sha256(file), file.stat().st_size) for file in sorted(part.iterdir())}
-        manifest = msgspec.json.encode(Manifest(step, calibrated, files))
+        manifest = msgspec.json.encode(Manifest(step, calibrated, files, paused))
         (part / MANIFEST).write_bytes(msgspec.json.format(manifest, indent=2) + b"\n")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -324,14 +324,21 @@ class Engine:
         numbers = stacked.tolist()
         means = {key: value / self._counts[key] for key, value in zip(self._sums, numbers, strict=False)}
         self._sums, self._counts = {}, {}
-        for purse, step in zip(self.purses.values(), numbers[n:], strict=True):
+        self._check(numbers[n:], means)
+        return means
+
+    def check(self) -> None:
+        """Raises FloatingPointError if a gradient has been non-finite, as `tick` does; the sums go on."""
+        self._check([float(purse.broke) for purse in self.purses.values()], {})
+
+    def _check(self, broke: Sequence[float], means: Mapping[str, float]) -> None:
+        for purse, step in zip(self.purses.values(), broke, strict=True):
             if step >= 0:
                 odd = [key for key, value in means.items() if value - value != 0]
                 raise FloatingPointError(
-                    f"the gradient of {purse.name} was not finite at step {int(step)} "
-                    f"(not finite since the last tick: {', '.join(odd)})"
+                    f"the gradient of {purse.name} was not finite at step {int(step)}"
+                    + (f" (not finite since the last tick: {', '.join(odd)})" if odd else "")
                 )
-        return means
 
     # ---- everything an exact resume needs ----------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from ganvas.errors import RunError, UsageError, nearest
 from ganvas.figures import (
     ALL,
     BACK,
-    BATCH,
     CYCLE,
     ELBO,
     MIOU,
@@ -38,6 +37,7 @@ from ganvas.metrics.segmentation import Segmenter
 from ganvas.run import Run
 from ganvas.translation_measures import translation_figures
 from ganvas.verbs import Bounds, Reconstructs, Samples
+from ganvas.ways import portions
 
 POINTS = 2500  # of a mixture
 NEEDS = {"pairs": "reconstruct", "sets": "sample", "mixture": "sample", ELBO: ELBO}  # what it compares -> its verb
@@ -185,8 +185,8 @@ def _reconstructions(
     rows, device = drawn(n, len(dataset), seed=seed), next(game.parameters()).device
     parts: tuple[str, ...] = ()
     bounds = Moments()
-    for first in range(0, len(rows), BATCH):
-        batch = dataset.tensors(rows[first : first + BATCH], device)
+    for first, end in portions(dataset.schema["image"], len(rows)):
+        batch = dataset.tensors(rows[first:end], device)
         x, label = batch["image"], batch.get("label")
         if pairs:
             assert isinstance(game, Reconstructs)
@@ -227,13 +227,13 @@ def _samples(game: Game, dataset: Dataset, tools: Tools, sets: list[SetMetric[An
     chosen = f"{len(rows)} of {len(dataset)}"
 
     def reference() -> Iterator[Tensor]:
-        for first in range(0, len(rows), BATCH):
-            yield dataset.tensors(rows[first : first + BATCH], device)["image"]
+        for first, end in portions(dataset.schema["image"], len(rows)):
+            yield dataset.tensors(rows[first:end], device)["image"]
 
     def samples() -> Iterator[Tensor]:
         assert isinstance(game, Samples)
-        for first in range(0, len(rows), BATCH):
-            yield game.sample(min(BATCH, len(rows) - first), seed=seed, first=first)
+        for first, end in portions(dataset.schema["image"], len(rows)):
+            yield game.sample(end - first, seed=seed, first=first)
 
     known = None if dataset.content is None else f"{dataset.content} {chosen} by {seed}"
     real = Images("the reference", reference(), len(rows), known)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import os
 import re
 import shutil
+import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ganvas.errors import GanvasError, RunError
+
+ABANDONED_HOURS = 24  # after which a part counts as left behind where the file system has no locks
+NAME_BYTES = 255  # the longest name that file systems take
 
 
 def cache_folder() -> Path:
@@ -26,23 +32,109 @@ def cache_folder() -> Path:
 _ASIDE = re.compile(r"\.(?P<stem>.+)\.[0-9a-f]{8}\.(?P<why>old|part|gone)(?P<suffix>\.[^.]*)?")
 
 
+# ---- parts: what is being written, beside the name that it will take -------------------------------------------------
 def _beside(path: Path, why: str = "part") -> Path:
     """A free name in the same folder (so that a rename is atomic), ending alike (so that writers know the format)."""
-    return path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.{why}{path.suffix}")
+    ending = f".{uuid.uuid4().hex[:8]}.{why}{path.suffix}"
+    stem = os.fsencode(path.stem)[: max(1, NAME_BYTES - 1 - len(os.fsencode(ending)))]
+    return path.with_name(f".{os.fsdecode(stem)}{ending}")
 
 
 def leftovers(folder: Path) -> list[tuple[Path, Path | None]]:
     """What a kill left half-done in ``folder``, and the path that each was meant for (None: it was to be removed).
 
     Of two that were meant for one path, the one that was to be replaced comes first, and what was to replace it last.
-    Only for a process that knows itself alone there: to another, what is being written looks the same.
+    What a living process is writing looks the same here; `discard` leaves it alone.
     """
-    named = ((path, _ASIDE.fullmatch(path.name)) for path in sorted(folder.glob(".*")))
-    found = sorted(((path, name) for path, name in named if name), key=lambda one: one[1]["why"] != "old")
-    return [
-        (path, None if name["why"] == "gone" else folder / f"{name['stem']}{name['suffix'] or ''}")
-        for path, name in found
+    return [(path, meant) for path, _, meant in _aside(folder)]
+
+
+def _aside(folder: Path) -> list[tuple[Path, str, Path | None]]:
+    """`leftovers`, each with why it lies there: ``old``, ``part`` or ``gone``."""
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if entry.name.startswith("."))
+    except OSError:  # there is no such folder, or it may not be listed
+        return []
+    found = [
+        (folder / name, match["why"], folder / f"{match['stem']}{match['suffix'] or ''}")
+        for name in names
+        if (match := _ASIDE.fullmatch(name))
     ]
+    found.sort(key=lambda one: one[1] != "old")
+    return [(path, why, None if why == "gone" else meant) for path, why, meant in found]
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Removes what dead processes left half-written in ``folder``. What was about to be replaced stays where its
+    replacement never came."""
+    found = _aside(folder)
+    waiting = {meant for _, why, meant in found if why == "old" and meant is not None and not meant.exists()}
+    for path, _, meant in found:
+        if meant not in waiting:
+            discard(path)
+
+
+def discard(path: Path) -> None:
+    """Removes a leftover, unless a living process is still writing it: that one holds a lock on it."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # a link, which nobody writes into
+            _clear(path)
+        return
+    try:
+        locked = _lock(handle)
+        if locked is None:
+            locked = time.time() - os.fstat(handle).st_mtime > 3600 * ABANDONED_HOURS
+        if locked and _is_open(path, handle):  # removed under the lock: whoever just made it is waiting for the lock
+            remove(path)
+    except OSError:  # someone else's: it does no harm
+        return
+    finally:
+        os.close(handle)
+
+
+def _begin(path: Path, *, folder: bool) -> tuple[Path, int]:
+    """Makes an empty part for ``path``; returns it, and a handle whose lock says that its writer lives."""
+    while True:
+        part = _beside(path)
+        if folder:
+            part.mkdir()
+        try:
+            handle = os.open(part, os.O_RDONLY if folder else os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileNotFoundError:  # another process took it for a leftover
+            if folder:
+                continue
+            raise
+        except OSError:
+            if folder:
+                part.rmdir()
+            raise
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if _is_open(part, handle):
+            return part, handle
+        os.close(handle)
+
+
+def _lock(handle: int) -> bool | None:
+    """Locks an open file or folder for this process. False: another one has it; None: there are no locks here."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _is_open(path: Path, handle: int) -> bool:
+    """Whether what is at ``path`` is what was opened as ``handle``."""
+    try:
+        return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(handle))
+    except OSError:
+        return False
 
 
 def remove(path: Path) -> None:
@@ -63,16 +155,32 @@ def _clear(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+# ---- whole or not at all ---------------------------------------------------------------------------------------------
+def make_folder(path: Path) -> None:
+    """Makes a folder and those above it, where they are missing, and flushes their entries to the disk."""
+    missing = []
+    above = path
+    while not above.exists():
+        missing.append(above)
+        above = above.parent
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        _sync(folder.parent)
+
+
 def _sync(path: Path) -> None:
     """Flushes a file or a folder's entries to the disk; a file system that cannot sync folders is left alone."""
+    folder = path.is_dir()
     try:
         handle = os.open(path, os.O_RDONLY)
-    except OSError:
-        return
+    except PermissionError:  # a folder may be written to by who may not read it
+        if folder:
+            return
+        raise
     try:
         os.fsync(handle)
-    except OSError:
-        if path.is_file():
+    except OSError as error:
+        if not folder or error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EPERM, errno.EACCES):
             raise
     finally:
         os.close(handle)
@@ -80,45 +188,74 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yields a name beside ``path`` to write to; renamed over ``path`` if the block ends well, else removed."""
-    part = _beside(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Yields an empty file beside ``path`` to write to; renamed over ``path`` if the block ends well, else removed.
+
+    What dead processes left there half-written is removed first.
+    """
+    make_folder(path.parent)
+    clear_leftovers(path.parent)
+    part, handle = _begin(path, folder=False)
     try:
         yield part
         _sync(part)
         os.replace(part, path)
         _sync(path.parent)
     finally:
-        part.unlink(missing_ok=True)
+        try:
+            part.unlink(missing_ok=True)
+        finally:
+            os.close(handle)
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yields a new folder beside ``path`` to fill; it takes the place of ``path`` when the block ends well.
 
-    Where ``path`` is there already there is an instant in which both lie beside it, whole: `leftovers` finds them.
+    What dead processes left there half-written is removed first. ``path`` may be an empty folder. Where something has
+    come into the way meanwhile, OSError is raised and both that and the folder around it stay as they are.
+
+    replace: take the place of whatever is there, for a process that knows it for its own. There is then an instant in
+    which both lie beside ``path``, whole: `leftovers` finds them.
     """
-    part = _beside(path)
-    part.mkdir(parents=True)
+    if path.is_symlink():
+        path = path.resolve()
+    if path.exists() and os.path.samefile(path, os.curdir):
+        raise OSError(errno.EBUSY, "it is the folder that this command works in")
+    make_folder(path.parent)
+    clear_leftovers(path.parent)
+    part, handle = _begin(path, folder=True)
     try:
         yield part
         for file in part.rglob("*"):
             _sync(file)
         _sync(part)
-        if path.exists():  # a folder cannot be renamed over a full one: the old one steps aside first
-            old = _beside(path, "old")
-            os.replace(path, old)
-            try:
-                os.replace(part, path)
-            except BaseException:
-                os.replace(old, path)
-                raise
-            _clear(old)
+        if replace and os.path.lexists(path):
+            _swap(part, path)
         else:
-            os.replace(part, path)
+            try:
+                os.replace(part, path)  # over an empty folder at most: the system refuses anything else
+            except OSError as error:
+                if os.path.lexists(path):
+                    raise OSError(error.errno, "something else has come to lie there meanwhile") from error
+                raise
         _sync(path.parent)
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        try:
+            shutil.rmtree(part, ignore_errors=True)
+        finally:
+            os.close(handle)
+
+
+def _swap(part: Path, path: Path) -> None:
+    """Puts ``part`` in the place of what is at ``path``, which goes."""
+    old = _beside(path, "old")  # a folder cannot be renamed over a full one: the old one steps aside first
+    os.replace(path, old)
+    try:
+        os.replace(part, path)
+    except BaseException:
+        os.replace(old, path)
+        raise
+    _clear(old)
 
 
 @contextmanager
@@ -130,18 +267,40 @@ def writing(path: Path, advice: str = "free some space", error: type[GanvasError
         raise error(f"{path} cannot be written: {refusal.strerror or refusal}; {advice}.") from refusal
 
 
+# ---- one process at a time -------------------------------------------------------------------------------------------
 @contextmanager
-def holding(folder: Path, busy: str) -> Iterator[None]:
-    """Holds a folder for this process; the lock dies with it. Raises RunError(busy) where another process has it."""
-    from filelock import FileLock, Timeout
+def holding(folder: Path, busy: str) -> Iterator[Callable[[], None]]:
+    """Holds a folder for this process; the lock dies with it. Raises RunError(busy) where another process has it.
 
-    with writing(folder, "choose another --out"):
-        try:
-            lock = FileLock(folder / ".lock", timeout=0).acquire()
-        except Timeout:
-            raise RunError(busy) from None
-    with lock:
-        yield
+    Both the folder itself and its file ``.lock`` are locked, so that deleting that file lets nobody in. Yields a check,
+    to be made before anything is written: it raises RunError where the folder has been removed or replaced meanwhile.
+    """
+    handles: list[int] = []
+    itself = file = -1
+
+    def take(path: Path, flags: int) -> int:
+        handles.append(handle := os.open(path, flags, 0o666))
+        if _lock(handle) is False:
+            raise RunError(busy)
+        return handle
+
+    def check() -> None:
+        nonlocal file
+        if not _is_open(folder, itself):
+            raise RunError(f"{folder} was removed or replaced while this process was at work in it: it stops here.")
+        if not _is_open(folder / ".lock", file):  # deleted by hand
+            with writing(folder):
+                file = take(folder / ".lock", os.O_RDWR | os.O_CREAT)
+
+    try:
+        with writing(folder, "choose another --out"):
+            folder = folder.resolve()
+            itself = take(folder, os.O_RDONLY)
+            file = take(folder / ".lock", os.O_RDWR | os.O_CREAT)
+        yield check
+    finally:
+        for handle in handles:
+            os.close(handle)
 
 
 def sha256(path: Path) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import ctypes
 import sys
 
+MOST_BYTES = 1 << 30  # of a block that is kept when freed
+SURE_BYTES = 32 << 20  # what every 64-bit glibc takes
+
 
 def hold_memory() -> None:
     """Asks glibc to keep freed memory: a step frees and takes the same large blocks, at thousands of page faults.
@@ -17,5 +20,6 @@ def hold_memory() -> None:
     trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
-        libc.mallopt(trim_threshold, 1 << 30)
-        libc.mallopt(mmap_threshold, 1 << 30)
+        for parameter in (trim_threshold, mmap_threshold):
+            if not libc.mallopt(parameter, MOST_BYTES):  # it answers 0 where that is too much for it
+                libc.mallopt(parameter, SURE_BYTES)

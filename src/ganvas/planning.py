@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,14 @@ from ganvas.errors import RunError, UsageError, nearest
 from ganvas.evaluation import had, no_judge
 from ganvas.exchange.layouts import not_exportable
 from ganvas.figures import ALL as METRICS
+from ganvas.files import discard, leftovers
 from ganvas.game import Clock, Game
 from ganvas.metrics import NAMES, metric
 from ganvas.run import Checkpoint, Run, RunConfig, differences, origins
+from ganvas.settings import carried_on
 
 PLAIN = ("images",)  # the kind of data that is preferred by systems that name none
+NO_QUALITY = ("accuracy", "gradient_norm")  # of which neither the largest nor the smallest value is the best
 PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16}
 
 
@@ -145,7 +147,7 @@ def plan(
 
 
 def _world() -> int:
-    return parallel.world() if parallel.world() > 1 else int(os.environ.get("WORLD_SIZE", "1"))
+    return parallel.world() if parallel.world() > 1 else parallel.announced() or 1
 
 
 def _folder(system: str, data: str, out: str | Path | None, new: bool) -> Path:
@@ -190,6 +192,11 @@ def _check_best(name: str, system: games.System, game: Game, dataset: Dataset, l
     player, _, term = (rest if first == "valid" else name).partition("/")
     if term and player not in game.players():
         raise UsageError(f"--keep-best {name}: there is no player {player!r}: {nearest(player, game.players())}.")
+    if name.rpartition("/")[2] in NO_QUALITY:
+        raise UsageError(
+            f"--keep-best {name}: it says how training goes, not how good the results are; name a metric "
+            f"({', '.join(had(system.verbs, dataset))}) or a loss such as valid/PLAYER/TERM."
+        )
 
 
 def start_of(run: Run) -> Checkpoint:
@@ -204,23 +211,41 @@ def start_of(run: Run) -> Checkpoint:
 def opened(asked: Plan) -> tuple[Run, list[str]]:
     """The run, new or to be resumed, and what ends its exactness, a clause each; for who holds the folder's lock.
 
-    Raises RunError naming every difference that forbids resuming.
+    Of a run that is there nothing is changed yet but what a kill left half-written. Raises RunError naming every
+    difference that forbids resuming.
     """
     if not Run.exists(asked.folder):
+        for path, _ in leftovers(asked.folder):  # of a process that was killed in this very place
+            discard(path)
         return Run.create(asked.folder, asked.config), []
     run = Run.open(asked.folder)
     run.recover()
     refused, allowed = differences(run.config, asked.config)
-    if run.config.steps != asked.config.steps and _ends_matter(run):
+    longer = run.config.steps != asked.config.steps and _ends_matter(run)
+    if longer:
         refused.append(f"steps was {run.config.steps}, now {asked.config.steps}, and a schedule depends on it")
     if refused:
+        more = f" To train its weights further in a run of their own: {_further(run, asked)}." if longer else ""
         raise RunError(
             f"{asked.folder} holds another run: {'; '.join(refused)}. Use the same settings to resume it, --new for a "
-            "new folder beside it, or another --out."
+            f"new folder beside it, or another --out.{more}"
         )
     if (done := max(run.checkpoints(), default=0)) > asked.config.steps:
-        raise RunError(f"{asked.folder} is at step {done} already: --steps {asked.config.steps} would take it back.")
-    return run.amend(asked.config), allowed
+        raise RunError(
+            f"{asked.folder} is at step {done} already: --steps {asked.config.steps} would take it back. To train its "
+            f"weights further in a run of their own: {_further(run, asked)}."
+        )
+    return Run(asked.folder, carried_on(run.config, asked.config, done)), allowed
+
+
+def _further(run: Run, asked: Plan) -> str:
+    """The command that starts a new run from the weights of ``run``, and its counterpart in Python."""
+    number, out = 2, run.folder.with_name(f"{run.folder.absolute().name}-2")
+    while out.exists():
+        number, out = number + 1, run.folder.with_name(f"{run.folder.absolute().name}-{number + 1}")
+    config = msgspec.structs.replace(asked.config, data=run.config.data)
+    command = Run(run.folder, config).train_command(init=run.folder, out=out)
+    return f"{command} (in Python: init={str(run.folder)!r}, out={str(out)!r})"
 
 
 def _ends_matter(run: Run) -> bool:

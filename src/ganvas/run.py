@@ -16,7 +16,7 @@ import math
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 import ganvas
-from ganvas.checkpoint import Checkpoint, verified, write
+from ganvas.checkpoint import AVERAGE, WEIGHTS, Checkpoint, paused, verified, write
 from ganvas.console import note
 from ganvas.errors import Damaged, RunError, UsageError
-from ganvas.files import atomic, holding, leftovers, remove, writing
+from ganvas.files import atomic, discard, holding, leftovers, make_folder, remove, writing
 from ganvas.settings import FORMAT, RunConfig, differences, missing_parts, origins
 
 if TYPE_CHECKING:
@@ -82,24 +82,29 @@ class Run:
 
     def amend(self, config: RunConfig) -> Run:
         """Writes the config anew: what may change when a run is resumed."""
-        with writing(self.folder / "config.json"), atomic(self.folder / "config.json") as part:
-            part.write_bytes(msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
+        file, text = self.folder / "config.json", msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n"
+        with writing(file):
+            if not file.exists() or file.read_bytes() != text:
+                with atomic(file) as part:
+                    part.write_bytes(text)
         self.config = config
         return self
 
     @staticmethod
     @contextmanager
-    def locked(folder: str | Path) -> Iterator[None]:
-        """Holds the folder for this process; the lock dies with it. Raises RunError when another process holds it, or
-        when it cannot be a run folder."""
+    def locked(folder: str | Path) -> Iterator[Callable[[], None]]:
+        """Holds the folder for this process; the lock dies with it. Yields a check that it is still held.
+
+        Raises RunError when another process holds it, or when it cannot be a run folder."""
         folder = Path(folder)
         _claim(folder)
         busy = f"Another process is training in {folder}; wait for it, stop it, or use --new for another folder."
-        with holding(folder, busy):
-            yield
+        with holding(folder, busy) as check:
+            yield check
 
     # ---- checkpoints -------------------------------------------------------------------------------------------------
-    def _checkpoint(self, step: int) -> Path:
+    def checkpoint_folder(self, step: int) -> Path:
+        """Where the checkpoint of a step lies, if it is there."""
         return self.folder / f"checkpoint-{step:08d}"
 
     def _folders(self) -> list[tuple[int, Path]]:
@@ -123,18 +128,19 @@ class Run:
         """The steps that have a checkpoint, oldest first; none has been verified."""
         return [step for step, _ in self._folders()]
 
-    def latest(self, warn: Callable[[str], None] = note) -> Checkpoint | None:
+    def latest(self, warn: Callable[[str], None] = note, read: Collection[str] | None = None) -> Checkpoint | None:
         """The newest checkpoint whose digests are right; ``warn`` hears of damaged ones, which are passed over.
 
-        Raises Damaged when there are checkpoints and none is whole.
+        read: the files that are wanted of it, as `verified` takes them. Raises Damaged when there are checkpoints and
+        none is whole.
         """
         flaws: list[str] = []
         for step, folder in sorted([*self._folders(), *self._aside()], reverse=True):
             try:
-                checkpoint = verified(folder, step)
+                checkpoint = verified(folder, step) if read is None else verified(folder, step, read)
             except Damaged as flaw:
                 if not folder.exists():  # replaced or removed meanwhile, by the process that trains
-                    return self.latest(warn)
+                    return self.latest(warn, read)
                 flaws.append(f"{folder} is damaged ({flaw})")
                 continue
             for sentence in flaws:
@@ -153,17 +159,18 @@ class Run:
         state: Mapping[str, Any],
         memory: Mapping[int, Mapping[str, Tensor]] | None = None,
         calibrated: bool = False,
+        paused: bool = False,
         keep: int | None = None,
     ) -> Path:
-        """Writes the checkpoint of ``step``, then removes those before it but for the last ``keep`` and the best.
+        """Writes the checkpoint of ``step``; with ``keep``, then removes others as `prune` does.
 
-        memory: of each rank. Raises RunError when it cannot be written, a full disk for one; the checkpoints before it
-        are then as they were.
+        memory: of each rank. paused: training stops here though no checkpoint is due. Raises RunError when it cannot be
+        written, a full disk for one; the checkpoints before it are then as they were.
         """
-        folder = self._checkpoint(step)
+        folder = self.checkpoint_folder(step)
         tensors = {"weights": weights, "average": average}
         try:
-            write(folder, step, **tensors, state=state, memory=memory or {}, calibrated=calibrated)
+            write(folder, step, **tensors, state=state, memory=memory or {}, calibrated=calibrated, paused=paused)
         except OSError as error:
             before = self.checkpoints()
             kept = f"the checkpoint of step {before[-1]} is intact" if before else "there is no earlier checkpoint"
@@ -171,14 +178,17 @@ class Run:
                 f"{folder} could not be written: {error.strerror or error}; {kept}; free some space and run again."
             ) from error
         if keep is not None:
-            self._keep(step, keep)
+            self.prune(step, keep)
         return folder
 
-    def _keep(self, step: int, last: int) -> None:
+    def prune(self, step: int, last: int) -> None:
         """Removes checkpoints up to ``step`` but for the last ones and the best. Later ones, which a run that resumed
-        before them found damaged, do not count."""
+        before them found damaged, do not count; those of before ``step`` at which training paused are not kept."""
         best = self.best()
-        for old, folder in [(s, folder) for s, folder in self._folders() if s <= step][:-last]:
+        before = [(s, folder) for s, folder in self._folders() if s <= step]
+        stops = [(s, folder) for s, folder in before if s < step and paused(folder)]
+        due = [one for one in before if one not in stops]
+        for old, folder in [*stops, *due[:-last]]:
             if best is None or best["step"] != old:
                 remove(folder)
 
@@ -188,10 +198,10 @@ class Run:
         Only for the process that holds the lock: to another, a checkpoint being written looks the same.
         """
         for step, path in self._aside():
-            os.replace(path, self._checkpoint(step))
+            os.replace(path, self.checkpoint_folder(step))
         for folder in (self.folder, self.folder / "samples"):
             for path, _ in leftovers(folder):
-                remove(path)
+                discard(path)  # but for what another process is writing: a report, say
 
     def best(self) -> dict[str, Any] | None:
         """``step``, ``metric`` and ``value`` of the best checkpoint, if one was marked and is there."""
@@ -214,37 +224,51 @@ class Run:
             part.write_bytes(msgspec.json.encode(Best(step, metric, value)))
 
     # ---- figures -----------------------------------------------------------------------------------------------------
-    def append(self, row: Mapping[str, Any]) -> None:
-        """Adds a tick to ``stats.jsonl``."""
-        self._append("stats.jsonl", row)
+    def append(self, row: Mapping[str, Any], *, flush: bool = False) -> None:
+        """Adds a tick to ``stats.jsonl``. flush: to the disk, for what follows relies on it."""
+        self._append("stats.jsonl", row, flush)
 
     def stats(self) -> list[dict[str, Any]]:
         """The ticks so far; a line that a kill tore is left out."""
         return self._rows("stats.jsonl", "terms")
 
     def cut(self, step: int) -> None:
-        """Drops the ticks after ``step``: a resumed run writes them again."""
-        rows = self.stats()
-        kept = [row for row in rows if row["step"] <= step]
-        if (file := self.folder / "stats.jsonl").exists():
-            with writing(file), atomic(file) as part:
-                part.write_bytes(b"".join(_line(row) for row in kept))
+        """Drops the ticks after ``step``, and that of a pause: a resumed run writes them again. Of an evaluation what a
+        kill tore is dropped, too."""
+        kept = [row for row in self.stats() if row["step"] <= step and not row.get("paused")]
+        self._rewrite("stats.jsonl", lambda text: b"".join(_line(row) for row in kept))
+        self._rewrite("metrics.jsonl", lambda text: text[: text.rfind(b"\n") + 1])
+
+    def _rewrite(self, name: str, change: Callable[[bytes], bytes]) -> None:
+        """Changes a file's text, if it is there and would differ."""
+        file = self.folder / name
+        with writing(file):
+            if file.exists() and (text := change(was := file.read_bytes())) != was:
+                with atomic(file) as part:
+                    part.write_bytes(text)
 
     def record(self, step: int, figures: Mapping[str, Mapping[str, Any]]) -> None:
         """Adds an evaluation of the checkpoint of ``step`` to ``metrics.jsonl``."""
-        self._append("metrics.jsonl", {"step": step, "metrics": figures})
+        self._append("metrics.jsonl", {"step": step, "metrics": figures}, flush=True)
 
     def metrics(self) -> list[dict[str, Any]]:
         """The evaluations so far: ``step`` and ``metrics``, each with value, std, n and recipe."""
         return self._rows("metrics.jsonl", "metrics")
 
-    def _append(self, name: str, row: Mapping[str, Any]) -> None:
-        with writing(self.folder / name), (self.folder / name).open("ab+") as file:
-            torn = False
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                torn = file.read(1) != b"\n"  # a line that a kill tore must not swallow this one
-            file.write(b"\n" * torn + _line(row))
+    def _append(self, name: str, row: Mapping[str, Any], flush: bool) -> None:
+        with writing(self.folder / name), (self.folder / name).open("ab+", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 1))
+            torn = file.read(1) not in (b"", b"\n")  # a line that a kill tore must not swallow this one
+            left = b"\n" * torn + _line(row)
+            try:
+                while left:
+                    left = left[file.write(left) :]
+                if flush:
+                    os.fsync(file.fileno())
+            except BaseException:
+                file.truncate(size)
+                raise
 
     def _rows(self, name: str, column: str) -> list[dict[str, Any]]:
         """The lines of a file that are whole: objects with a step and a mapping called ``column``."""
@@ -308,7 +332,7 @@ class Run:
         """The newest whole checkpoint and its tensors. The process that trains may take a checkpoint away while it is
         being read: then there is a newer one."""
         for _ in range(READS):
-            checkpoint = self.latest(warn)
+            checkpoint = self.latest(warn, [WEIGHTS if raw else AVERAGE])
             if checkpoint is None:
                 raise RunError(f"{self.folder} has no checkpoint yet; train it first.")
             try:
@@ -346,21 +370,14 @@ class Run:
     def commands(self) -> list[str]:
         """What to type next, the likeliest first: go on training if it is not done, then what the verbs allow."""
         c, run = self.config, shlex.quote(str(self.folder))
-        leaves = [_flag(name, c.leaves[name]) for name in c.changed if name in c.leaves]
         data, imported = shlex.quote(c.data), c.imported is not None
-        train = [
-            f"ganvas train {c.system} --data {data} --preset {c.preset} --steps {c.steps}",
-            f"--batch-size {c.batch_size} --seed {c.seed} --precision {c.precision}",
-            *([f"--accumulate {c.shares}"] if c.shares > 1 else []),
-            *(["--compile"] if c.compile else []),
-            *([f"--keep-best {shlex.quote(c.keep_best)}"] if c.keep_best else []),
-            *leaves,
-            f"--out {run}",
-        ]
+        train = self.train_command(out=self.folder)
         if imported:  # it has no data, and is trained on from in another folder
             data = "SPEC"
             like = f"'SPEC?classes={len(c.classes)}'" if "labels" in c.schema else data  # so that the nets are alike
-            train = [f"ganvas train {c.system} --data {like} --preset {c.preset}", *leaves, f"--init {run}"]
+            train = " ".join(
+                [f"ganvas train {c.system} --data {like} --preset {c.preset}", *self._leaves(), f"--init {run}"]
+            )
         verbs = {
             "sample": f"ganvas sample {run} -n 64 --out samples.png",
             "reconstruct": f"ganvas reconstruct {run} {data} --out reconstructions.png",
@@ -371,7 +388,27 @@ class Run:
         pictures = "image" in c.schema  # points are not walked through
         able = [command for verb, command in verbs.items() if verb in c.verbs and (verb != "prior" or pictures)]
         evaluate = f"ganvas evaluate {run}" + f" --data {data}" * imported
-        return [*([] if done else [" ".join(train)]), *able, evaluate, f"ganvas report {run}"]
+        return [*([] if done else [train]), *able, evaluate, f"ganvas report {run}"]
+
+    def train_command(self, *, out: Path, init: Path | None = None) -> str:
+        """The command that trains with this run's settings into ``out``, from the weights of ``init`` if given."""
+        c = self.config
+        return " ".join(
+            [
+                f"ganvas train {c.system} --data {shlex.quote(c.data)} --preset {c.preset} --steps {c.steps}",
+                f"--batch-size {c.batch_size} --seed {c.seed} --precision {c.precision}",
+                *([f"--accumulate {c.shares}"] if c.shares > 1 else []),
+                *(["--compile"] if c.compile else []),
+                *([f"--keep-best {shlex.quote(c.keep_best)}"] if c.keep_best else []),
+                *self._leaves(),
+                *([f"--init {shlex.quote(str(init))}"] if init is not None else []),
+                f"--out {shlex.quote(str(out))}",
+            ]
+        )
+
+    def _leaves(self) -> list[str]:
+        """The system's own settings that differ from the preset's, as they are typed."""
+        return [_flag(name, self.config.leaves[name]) for name in self.config.changed if name in self.config.leaves]
 
 
 class Best(msgspec.Struct, frozen=True):
@@ -385,7 +422,7 @@ class Best(msgspec.Struct, frozen=True):
 def _claim(folder: Path) -> None:
     """Makes ``folder`` if it is not there. Raises RunError when it cannot be made or holds what is no run."""
     with writing(folder, "choose another --out"):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         strange = not Run.exists(folder) and any(not file.name.startswith(".") for file in folder.iterdir())
     if strange:
         raise RunError(f"{folder} is not empty and holds no run; choose another --out.")

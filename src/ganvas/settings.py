@@ -17,6 +17,18 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 PACKAGES = ("torch", "numpy", "pillow", "safetensors", "scikit-learn", "scikit-image")
 
 
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """One call of training that got as far as a checkpoint: where it began, and what it ran on."""
+
+    from_step: int
+    ganvas: str
+    git: str | None
+    dirty: bool
+    versions: dict[str, str]
+    device: str
+    hardware: str | None = None
+
+
 class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Every setting of a run."""
 
@@ -50,6 +62,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     not_exportable: str | None = None  # why it has no place in its system's published format, where there is one
     versions: dict[str, str]
     git: str | None
+    dirty: bool = False  # whether the checkout differed from that commit
+    provenance: list[Session] = []  # the calls that trained it, first to last; those above are of the last one
 
 
 def missing_parts(config: RunConfig) -> list[str]:
@@ -59,22 +73,57 @@ def missing_parts(config: RunConfig) -> list[str]:
 
 
 def origins() -> dict[str, Any]:
-    """What a run was made with: ``versions`` of packages, and the ``git`` commit when ganvas runs from a checkout."""
+    """What a run was made with: ``versions`` of packages, and the ``git`` commit when ganvas runs from a checkout, with
+    ``dirty``, whether a file of it was changed since."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
             continue
+    commit = _git("rev-parse", "HEAD")
+    dirty = commit is not None and bool(_git("status", "--porcelain", "--untracked-files=no"))
+    return {"versions": found, "git": commit, "dirty": dirty}
+
+
+def _git(*words: str) -> str | None:
+    """What git says of the checkout that ganvas runs from; None where it does not, or git says nothing."""
     home = Path(__file__).resolve().parents[2]
-    commit = None
-    if (home / ".git").exists():
-        try:
-            asked = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, cwd=home)
-            commit = asked.stdout.strip() or None
-        except (OSError, subprocess.TimeoutExpired):
-            commit = None
-    return {"versions": found, "git": commit}
+    if not (home / ".git").exists():
+        return None
+    command = ["git", "--no-optional-locks", *words]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=5, cwd=home)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return asked.stdout.strip() or None
+
+
+def carried_on(old: RunConfig, new: RunConfig, step: int) -> RunConfig:
+    """The settings ``new``, with which ``old`` is to go on from ``step``, before that has trained anything: what a run
+    was made with is still that of ``old``, whose calls of after ``step`` were lost."""
+    calls = [one for one in old.provenance if one.from_step < step]
+    if step and not old.provenance:  # a run of a version that kept no list
+        calls = [_session(old, 0, None)]
+    made_with = {name: getattr(old, name) for name in ("ganvas", "git", "dirty", "versions")}
+    return msgspec.structs.replace(new, provenance=calls, **made_with)
+
+
+def trained_on(before: RunConfig, new: RunConfig, step: int, hardware: str) -> RunConfig:
+    """The settings ``new`` of a call that trains from ``step`` on, noted after the calls that ``before`` knows."""
+    return msgspec.structs.replace(new, provenance=[*before.provenance, _session(new, step, hardware)])
+
+
+def _session(config: RunConfig, step: int, hardware: str | None) -> Session:
+    return Session(
+        from_step=step,
+        ganvas=config.ganvas,
+        git=config.git,
+        dirty=config.dirty,
+        versions=config.versions,
+        device=config.device,
+        hardware=hardware,
+    )
 
 
 def differences(old: RunConfig, new: RunConfig) -> tuple[list[str], list[str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ PAIRS = 32
 POINTS = 2500
 TRANSLATIONS = 8  # pictures beside each other, as far as they fit
 ACROSS = 2048  # pixels
+KINDS = ("samples", "reconstructions", "translations")
 
 
 def save_sheets(folder: Path, game: Game, dataset: Dataset, step: int) -> None:
@@ -34,23 +37,62 @@ def save_sheets(folder: Path, game: Game, dataset: Dataset, step: int) -> None:
     disk.
     """
     with writing(folder):
-        _save(folder, game, dataset, step)
+        for kind, draw in _drawn(game, dataset).items():
+            draw(game, dataset, _sheet(folder, kind, step))
 
 
-def _save(folder: Path, game: Game, dataset: Dataset, step: int) -> None:
+def sheets_missing(folder: Path, game: Game, dataset: Dataset, step: int) -> bool:
+    """Whether a sheet that `save_sheets` writes is not there."""
+    return not all(_sheet(folder, kind, step).exists() for kind in _drawn(game, dataset))
+
+
+def remove_sheets(folder: Path, after: int) -> None:
+    """Removes the sheets of steps after that one. Raises RunError where they cannot be removed."""
+    with writing(folder):
+        for path in folder.glob("*.png"):
+            named = re.fullmatch(rf"(?:{'|'.join(KINDS)})-([0-9]{{8,}})\.png", path.name)
+            if named and int(named[1]) > after:
+                path.unlink(missing_ok=True)
+
+
+def _sheet(folder: Path, kind: str, step: int) -> Path:
+    return folder / f"{kind}-{step:08d}.png"
+
+
+def _drawn(game: Game, dataset: Dataset) -> dict[str, Callable[[Any, Dataset, Path], None]]:
+    """The kinds of sheets that the game's verbs allow, and who draws each."""
+    found: dict[str, Callable[[Any, Dataset, Path], None]] = {}
     if isinstance(game, Samples):
-        path = folder / f"samples-{step:08d}.png"
-        if "vector" in dataset.schema:
-            save_plane(game.sample(POINTS, seed=0).cpu().numpy(), path, mixture=dataset.mixture)
-        else:
-            save_sheet(game.sample(SAMPLES, seed=0).cpu(), path)
+        found["samples"] = _draw_points if "vector" in dataset.schema else _draw_samples
     if isinstance(game, Reconstructs) and "image" in dataset.schema:
-        device = next(game.parameters()).device
-        batch = dataset.tensors(np.arange(min(PAIRS, len(dataset))), device=device)
-        copies = game.reconstruct(batch["image"], label=batch.get("label"))
-        save_sheet(batch["image"].cpu(), folder / f"reconstructions-{step:08d}.png", beside=copies.cpu())
+        found["reconstructions"] = _draw_reconstructions
     if isinstance(game, Translates):
-        save_image(strips(_translations(game, dataset)), folder / f"translations-{step:08d}.png")
+        found["translations"] = _draw_translations
+    return found
+
+
+def _draw_points(game: Any, dataset: Dataset, path: Path) -> None:
+    save_plane(game.sample(POINTS, seed=0).cpu().numpy(), path, mixture=dataset.mixture)
+
+
+def _draw_samples(game: Any, dataset: Dataset, path: Path) -> None:
+    shape = dataset.schema["image"]
+    drawn = [game.sample(end - first, seed=0, first=first).cpu() for first, end in portions(shape, SAMPLES)]
+    save_sheet(torch.cat(drawn), path)
+
+
+def _draw_reconstructions(game: Any, dataset: Dataset, path: Path) -> None:
+    device = next(game.parameters()).device
+    images, copies = [], []
+    for first, end in portions(dataset.schema["image"], min(PAIRS, len(dataset))):
+        batch = dataset.tensors(np.arange(first, end), device=device)
+        images.append(batch["image"].cpu())
+        copies.append(game.reconstruct(batch["image"], first=first, label=batch.get("label")).cpu())
+    save_sheet(torch.cat(images), path, beside=torch.cat(copies))
+
+
+def _draw_translations(game: Any, dataset: Dataset, path: Path) -> None:
+    save_image(strips(_translations(game, dataset)), path)
 
 
 def _translations(game: Any, dataset: Dataset) -> dict[str, Images]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,20 +15,23 @@ import torch
 from torch import nn
 
 from ganvas import parallel
-from ganvas.calibrate import calibrate
+from ganvas.calibrate import calibrate, rows_together
 from ganvas.console import meter, note
 from ganvas.data import Batches
+from ganvas.devices import hardware
 from ganvas.engine import Engine
-from ganvas.errors import DataError, Diverged, RunError, Stopped, UsageError
+from ganvas.errors import DataError, Diverged, RunError, Stopped, UsageError, nearest
 from ganvas.evaluation import evaluate
 from ganvas.figures import ALL as METRICS
-from ganvas.figures import larger_is_better
+from ganvas.figures import BACK, larger_is_better
+from ganvas.game import Game
 from ganvas.health import verdicts
 from ganvas.memory import hold_memory
 from ganvas.planning import PRECISIONS, Plan, opened, plan, start_of
 from ganvas.run import Checkpoint, Run
-from ganvas.settings import missing_parts
-from ganvas.sheets import save_sheets
+from ganvas.settings import carried_on, missing_parts, trained_on
+from ganvas.sheets import remove_sheets, save_sheets, sheets_missing
+from ganvas.signals import ASKED, firm, handled, leave_terminal, say
 from ganvas.streams import Purpose, stream
 
 VALID_BATCHES = 8  # of the held-out rows, at every checkpoint
@@ -48,7 +50,7 @@ def train(system: str, *, minutes: float | None = None, quiet: bool = False, **a
     system's config.
 
     Raises UsageError, DataError and RunError for what cannot be done; Diverged when a gradient leaves the finite
-    numbers; Stopped after SIGINT or SIGTERM, with a checkpoint saved.
+    numbers; Stopped after SIGINT, SIGTERM or SIGHUP, with a checkpoint saved.
     """
     start = time.monotonic()
     if minutes is not None and not minutes > 0:
@@ -56,13 +58,13 @@ def train(system: str, *, minutes: float | None = None, quiet: bool = False, **a
     asked = plan(system, **arguments)
     with parallel.started(asked.config.device):
         main = parallel.rank() == 0
-        with Run.locked(asked.folder) if main else nullcontext():
+        with Run.locked(asked.folder) if main else nullcontext(_unlocked) as held:
             run, inexact = opened(asked) if main else (None, [])
             for sentence in inexact if not quiet else []:
                 note(f"note: {sentence}.")
             parallel.barrier()
             run = run or Run.open(asked.folder)
-            training = _Training(run, asked, start, minutes, quiet or not main)
+            training = _Training(run, asked, start, minutes, quiet or not main, held)
             try:
                 training.go()
             finally:
@@ -73,8 +75,11 @@ def train(system: str, *, minutes: float | None = None, quiet: bool = False, **a
 class _Training:
     """One process's part of a training run, from the checkpoint it finds to the one it leaves."""
 
-    def __init__(self, run: Run, asked: Plan, start: float, minutes: float | None, quiet: bool) -> None:
+    def __init__(
+        self, run: Run, asked: Plan, start: float, minutes: float | None, quiet: bool, held: Callable[[], None]
+    ) -> None:
         self.run, self.config, self.quiet, self.start = run, asked.config, quiet, start
+        self.held = held  # raises where the folder is no longer ours
         self.decided = asked.decided
         self.budget = None if minutes is None else 60 * minutes
         c, rank, world = self.config, parallel.rank(), parallel.world()
@@ -101,12 +106,14 @@ class _Training:
             self.valid = Batches(
                 held_out, c.batch_size, seed=c.seed, device=self.device, rank=rank, world=world, flip=False
             )
-        self.whole = Batches(
-            asked.dataset, c.batch_size, seed=c.seed, device=self.device, flip=False
-        )  # to calibrate on
+        rows = rows_together(c, asked.dataset)
+        self.whole = Batches(asked.dataset, rows, seed=c.seed, device=self.device, flip=False)  # to calibrate on
         self.shown = held_out or asked.dataset
         self.signal: int | None = None
         self.saved: Path | None = None
+        self.first = 0  # the step that this call trains from
+        self.seconds = 0.0  # that training took before
+        self.noted = False  # in the run's provenance
 
     def go(self) -> None:
         """Trains to the last step, or until the budget is spent or a signal comes."""
@@ -119,7 +126,7 @@ class _Training:
             if self.config.init is not None:
                 _start_from(self.engine.game, Run.open(Path(self.config.init)), self.quiet)
                 self.engine.start_average()
-        first = self.engine.clock.step
+        self.first = first = self.engine.clock.step
         if checkpoint is None and not self.quiet:
             note(f"training {self.config.system} on {self.config.data} in {self.run.folder}")
             for name, value in self.decided.items():
@@ -127,9 +134,12 @@ class _Training:
             if (why := self.config.not_exportable) is not None:
                 note(f"note: this run cannot be exported: {why}")
         if first >= self.config.steps:
+            self.run.config = Run.open(self.run.folder).config  # nothing is trained, and nothing changes
             if not self.quiet:
                 note(f"{self.run.folder} is trained: {first} of {self.config.steps} steps.")
             return
+        if parallel.rank() == 0:
+            self.run.amend(carried_on(self.run.config, self.run.config, first))
         with (
             self._signals(),
             _deterministic(self.device),
@@ -163,44 +173,66 @@ class _Training:
             }
         )
         self.saved = checkpoint.folder
+        rows = [row for row in self.run.stats() if row["step"] <= checkpoint.step]
+        self.seconds = rows[-1].get("seconds", 0.0) if rows else 0.0
+        parallel.barrier()
         if parallel.rank() == 0:
             self.run.cut(checkpoint.step)
+            remove_sheets(self._sheets, checkpoint.step - checkpoint.paused)
+            if not checkpoint.paused:
+                self._complete(checkpoint.step)
+        parallel.barrier()
         if not self.quiet:
             note(f"resuming {self.run.folder} at step {checkpoint.step}")
+
+    @property
+    def _sheets(self) -> Path:
+        return self.run.folder / "samples"
 
     def _loop(self) -> None:
         engine, c = self.engine, self.config
         rows = deque(self.run.stats(), maxlen=100)  # what verdicts look back over
-        before = rows[-1]["seconds"] if rows else 0.0
         began = ticked = time.monotonic()
         ticked_step = engine.clock.step
+
+        def tick(now: float, saves: bool, **more: Any) -> dict[str, float]:
+            """Adds a row of figures; with held-out rows' where training saves."""
+            step = engine.clock.step
+            if saves and self.valid is not None:
+                for i, batch in enumerate(self.valid.first(min(VALID_BATCHES, self.valid.steps_per_epoch))):
+                    engine.evaluate(batch, i)
+            terms = engine.tick()
+            row: dict[str, Any] = {
+                "step": step,
+                "images": step * c.batch_size,
+                "seconds": round(self.seconds + now - began, 3),
+                "terms": terms,
+            }
+            self.meter.tick(step, (step - ticked_step) * c.batch_size / (now - ticked), terms)
+            rows.append(row)
+            if parallel.rank() == 0:
+                row |= {"health": verdicts(list(rows), c.steps), **more}
+                self.run.append(row, flush=saves)
+            return terms
+
         while engine.clock.step < c.steps:
             engine.step(self.batches(engine.clock.step))
             step = engine.clock.step
             self.meter.update(step)
             ticks = step % c.tick_every == 0
             stop = self._stop(ticks)
-            saves = step % c.checkpoint_every == 0 or step == c.steps or stop
-            if ticks or saves:
+            saves = step % c.checkpoint_every == 0 or step == c.steps
+            if ticks or saves or stop:
                 _wait(self.device)
                 now = time.monotonic()
-                if saves and self.valid is not None:
-                    for i, batch in enumerate(self.valid.first(min(VALID_BATCHES, self.valid.steps_per_epoch))):
-                        engine.evaluate(batch, i)
-                terms = engine.tick()
-                row = {
-                    "step": step,
-                    "images": step * c.batch_size,
-                    "seconds": round(before + now - began, 3),
-                    "terms": terms,
-                }
-                self.meter.tick(step, (step - ticked_step) * c.batch_size / (now - ticked), terms)
-                rows.append(row)
-                if parallel.rank() == 0:
-                    row["health"] = verdicts(list(rows), c.steps)
-                    self.run.append(row)
                 if saves:
-                    self._save(terms)
+                    self._save(tick(now, True))
+                elif ticks:
+                    tick(now, False)
+                if stop and not saves:
+                    self._pause()
+                    if not ticks:  # the checkpoint has what the next tick will report: this row is only to be seen
+                        tick(now, True, paused=True)
                 ticked, ticked_step = time.monotonic(), step
                 began += ticked - now  # what validating and saving took is not training
             if stop:
@@ -216,62 +248,121 @@ class _Training:
         return ticks and parallel.agree(spent or self.signal is not None)
 
     def _save(self, terms: dict[str, float]) -> None:
-        """A checkpoint, its average calibrated; its sheets; the best one marked."""
+        """A checkpoint that is due, and all that comes with it."""
+        game = self._write()
+        if game is not None:
+            step = self.engine.clock.step
+            save_sheets(self._sheets, game, self.shown, step)
+            self._complete(step, terms)
+        parallel.barrier()
+
+    def _pause(self) -> None:
+        """A checkpoint where training is asked to stop though none is due. It is neither scored nor kept for good, so
+        that the run that goes on from it ends as if it had never stopped."""
+        self.engine.check()
+        game = self._write(paused=True)
+        if game is not None:
+            self.run.prune(self.engine.clock.step, self.config.keep + 1)
+            save_sheets(self._sheets, game, self.shown, self.engine.clock.step)
+        parallel.barrier()
+
+    def _write(self, *, paused: bool = False) -> Game | None:
+        """Writes a checkpoint, its average calibrated; returns the game of that on rank 0, and None on others."""
         engine, c, step = self.engine, self.config, self.engine.clock.step
         saved = engine.state_dict()
         if broken := [name for name, value in saved["weights"].items() if not bool(value.isfinite().all())]:
             raise FloatingPointError(f"{', '.join(broken[:3])} left the finite numbers by step {step}")
         memory = dict(enumerate(parallel.gather(saved["memory"]))) if saved["memory"] else None
+        game = None
         if parallel.rank() == 0:
+            self.held()
+            if not self.noted:  # before the checkpoint: a call whose checkpoint is lost is dropped again
+                self.run.amend(trained_on(self.run.config, c, self.first, hardware(c.device)))
+                self.noted = True
             game = calibrate(engine.averaged, self.whole, n=CALIBRATION_IMAGES, seed=c.seed)
-            self.saved = self.run.save(
+            self.run.save(
                 step,
                 weights=saved["weights"],
                 average=game.state_dict(),
                 state=saved["state"],
                 memory=memory,
                 calibrated=True,
-                keep=c.keep,
+                paused=paused,
             )
-            save_sheets(self.run.folder / "samples", game, self.shown, step)
-            if c.keep_best is not None:
-                self._mark_best(c.keep_best, terms)
         parallel.barrier()
+        self.saved = self.run.checkpoint_folder(step)
+        return game
 
-    def _mark_best(self, metric: str, terms: dict[str, float]) -> None:
-        step = self.engine.clock.step
-        if metric in METRICS:
-            figures = evaluate(self.run, metrics=[metric], n=BEST_IMAGES, device=str(self.device))
-            if metric not in figures:  # of two directions the other one alone could be measured
-                raise UsageError(f"--keep-best {metric} cannot be measured on {self.config.data}: name another.")
-            value = figures[metric].value
-        elif metric in terms:
-            value = terms[metric]
+    def _complete(self, step: int, terms: dict[str, float] | None = None) -> None:
+        """What a checkpoint that is due has beside it: its sheets, its score, its place among those kept.
+
+        Does what lacks, and leaves alone what is there: a process that was killed may have come to any point of it.
+        """
+        if terms is None:  # a checkpoint that was found
+            if sheets_missing(self._sheets, self.engine.game, self.shown, step):
+                save_sheets(self._sheets, self.run.load_game(device=str(self.device)), self.shown, step)
+            terms = next((row["terms"] for row in self.run.stats() if row["step"] == step), {})
+        if (metric := self.config.keep_best) is not None:
+            value = self._measured(metric, step) if metric in METRICS else self._logged(metric, terms)
+            if value is not None:
+                larger = bool(larger_is_better(metric.rpartition("/")[2]))
+                self.run.mark_best(step, metric, value, larger_is_better=larger)
+        self.run.prune(step, self.config.keep)
+
+    def _measured(self, metric: str, step: int) -> float | None:
+        """The figure of the newest checkpoint, which is of ``step``: as it is recorded, else measured now."""
+        for row in self.run.metrics():
+            if row["step"] == step and {name.removesuffix(BACK) for name in row["metrics"]} == {metric}:
+                found = {name: figure.get("value") for name, figure in row["metrics"].items()}
+                break
         else:
-            raise UsageError(f"--keep-best {metric}: there is no such name among {', '.join(sorted(terms))}.")
-        term = metric.rpartition("/")[2]
-        larger = term == "accuracy" or bool(larger_is_better(term))
-        self.run.mark_best(step, metric, value, larger_is_better=larger)
+            figures = evaluate(self.run, metrics=[metric], n=BEST_IMAGES, device=str(self.device))
+            found = {name: figure.value for name, figure in figures.items()}
+        if metric not in found:  # of two directions the other one alone could be measured
+            raise UsageError(f"--keep-best {metric} cannot be measured on {self.config.data}: name another.")
+        return found[metric]
+
+    def _logged(self, name: str, terms: Mapping[str, float | None]) -> float | None:
+        """A logged value; None, with a note, where the term was not played since the last tick, as in another stage.
+
+        Raises UsageError for a term of a player that has played without it so far.
+        """
+        if name in terms:
+            return terms[name]
+        known = sorted({term for row in self.run.stats() for term in row["terms"]})
+        if name not in known and any(term.startswith(f"{name.rpartition('/')[0]}/") for term in known):
+            raise UsageError(f"--keep-best {name}: nothing of that name is logged: {nearest(name, known)}.")
+        if not self.quiet:
+            note(f"note: {name} was not logged since the last tick: this checkpoint is not compared with the best.")
+        return None
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM ask for a checkpoint and an end; a second one ends at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
+        """SIGINT, SIGTERM and SIGHUP ask for a checkpoint and an end; a firm second one ends at once, and so does the
+        first while no step is done: there is nothing to save."""
+        before: dict[int, Any] = {number: signal.getsignal(number) for number in ASKED}
 
         def ask(number: int, frame: Any) -> None:
-            if self.signal is not None:  # the second, which does not wait: as if nobody had caught it
-                signal.signal(number, before[signal.Signals(number)])
+            again = self.signal is not None and firm(self.signal, number)
+            if again or (self.signal is None and self.engine.clock.step == self.first):
+                self.signal = number
+                signal.signal(number, before[number])  # as if nobody had caught it
                 signal.raise_signal(number)
+            if self.signal is not None:
+                return
             self.signal = number
+            if number == signal.SIGHUP:
+                leave_terminal()
+            elif not self.quiet:
+                ctrl_c = "saving; press again to quit without saving"
+                say(ctrl_c if number == signal.SIGINT else f"{signal.Signals(number).name}: saving")
 
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
+        with handled(ask):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+
+
+def _unlocked() -> None:
+    """Of a rank that does not write."""
 
 
 def _start_from(game: nn.Module, run: Run, quiet: bool) -> None:

@@ -20,6 +20,7 @@ from ganvas.benchmark.table import ROWS, leaves
 from ganvas.console import note
 from ganvas.errors import DataError, GanvasError, UsageError
 from ganvas.files import atomic, writing
+from ganvas.signals import Ended, raised
 
 RESULT, PICTURES = "cell.json", "cell.npz"
 
@@ -140,10 +141,14 @@ def main() -> None:
     cell = msgspec.json.decode(sys.argv[1], type=Cell)
     minutes = share(cell, float(sys.argv[2]), int(sys.argv[3])) if len(sys.argv) > 2 else None
     try:
-        work(cell, minutes)
+        with raised():
+            work(cell, minutes)
     except GanvasError as error:
         note(f"ganvas: {error}")
         sys.exit(error.exit_code)
+    except Ended as error:
+        note(f"ganvas: {error}")
+        sys.exit(128 + error.number)
     except Exception as error:
         traceback.print_exc()  # into its log
         sentence = " ".join(str(error).split())

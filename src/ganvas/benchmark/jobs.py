@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ganvas.errors import GanvasError
+from ganvas.signals import firm, handled, leave_terminal
 
 
 @dataclass(frozen=True)
@@ -76,20 +76,19 @@ class Stop:
 
     @contextmanager
     def heard(self) -> Iterator[None]:
-        """While the block runs, SIGINT and SIGTERM ask for the end, the second of them at once; that one then acts,
-        after the block, as if nobody had caught it. In a thread other than the main one, signals stay as they are."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
+        """While the block runs, SIGINT, SIGTERM and SIGHUP ask for the end, a `firm` second one for an end at once;
+        that one then acts, after the block, as if nobody had caught it. In a thread other than the main one, signals
+        stay as they are."""
 
         def hear(number: int, frame: Any) -> None:
-            self._signals.append(number)
+            if number == signal.SIGHUP:
+                leave_terminal()
+            if not self._signals or firm(self._signals[0], number):
+                self._signals.append(number)
 
-        before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            yield
+            with handled(hear):
+                yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
             if self.level == 2:
                 signal.raise_signal(self._signals[-1])

@@ -19,12 +19,12 @@ import io
 import os
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import ganvas
+from ganvas import signals
 from ganvas.console import note
 from ganvas.errors import GanvasError, UsageError, nearest
 from ganvas.threads import limit_spinning
@@ -49,17 +49,19 @@ def run(words: Sequence[str]) -> int:
     rest = [word for word in words if word not in ("--json", "--debug")]
     debug = "--debug" in words
     try:
-        code = _run(rest, json="--json" in words)
-        sys.stdout.flush()
+        with signals.raised():
+            code = _run(rest, json="--json" in words)
+            sys.stdout.flush()
         return code
     except GanvasError as error:
         if debug:
             traceback.print_exc()
         note(f"ganvas: {error}")
         return error.exit_code
-    except KeyboardInterrupt:
-        note("ganvas: interrupted")
-        return 128 + signal.SIGINT
+    except KeyboardInterrupt as error:
+        number = error.number if isinstance(error, signals.Ended) else signal.SIGINT
+        note("ganvas: interrupted" if number == signal.SIGINT else f"ganvas: {error}")
+        return 128 + number
     except BrokenPipeError:  # whoever read our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
@@ -103,16 +105,11 @@ def _run(words: list[str], json: bool) -> int:
 
 
 def _load() -> None:
-    """Imports what takes long. Meanwhile Ctrl-C ends the process at once: Python's own handler would raise in the
-    middle of an import, and compiled modules lose that or make something else of it."""
+    """Imports what takes long. Meanwhile Ctrl-C and its kin end the process at once: a handler of Python's would raise
+    in the middle of an import, and compiled modules lose that or make something else of it."""
     ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not ours or threading.current_thread() is not threading.main_thread():
-        return
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
+    with signals.handled(signal.SIG_DFL, signals.ASKED if ours else ()):
         import torch  # noqa: F401
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _nothing() -> None:

@@ -24,7 +24,7 @@ def rows(case: Case, game: Any) -> dict[str, Any]:
     batch = case.batch(0)
     field = next(name for name in ("vector", "labels", "image", "A") if name in batch)
     x = batch[field][:2]
-    latent: int = getattr(game, "latent", None) or getattr(game.config, "latent", 1)
+    latent: Any = getattr(game, "latent", None) or getattr(game.config, "latent", 1)
     codes = torch.randn(2, latent, generator=torch.Generator().manual_seed(0))
     label = (torch.arange(2) % len(case.schema.classes)) if case.schema.classes else None
     return {"n": 2, "x": x, "z": codes, "label": label, "instances": batch.get("instances", torch.zeros(0))[:2]}
@@ -131,9 +131,9 @@ def test_the_sentence_names_what_is_taken_and_what_was_given(name: str) -> None:
 def test_verbs_that_call_each_other_are_checked_once_and_after_a_refusal_again() -> None:
     game: Any = Case("vae", "grey").build().eval()
     for _ in range(2):
-        with pytest.raises(UsageError, match="^sample: n must be"):
+        with pytest.raises(UsageError, match=r"^sample: n must be"):
             game.sample(-1)
-    with pytest.raises(UsageError, match="^reconstruct: x must be"):
+    with pytest.raises(UsageError, match=r"^reconstruct: x must be"):
         game.reconstruct(torch.zeros(1, 1, 16, 16))
 
 

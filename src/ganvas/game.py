@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any, ClassVar
 
 import torch
@@ -111,6 +112,8 @@ class Game(nn.Module):
         super().__init_subclass__()
         for name in GUARDED & vars(cls).keys():
             method = vars(cls)[name]
+            if not isinstance(method, FunctionType):  # None, where a game takes a verb back
+                continue
             method.__doc__ = method.__doc__ or getattr(VERBS.get(name), name, method).__doc__
             setattr(cls, name, guarded(method))
 

@@ -10,7 +10,7 @@ import functools
 import inspect
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -74,8 +74,9 @@ def _truncation(game: Any, what: str, value: Any) -> None:
 # ---- tensors ---------------------------------------------------------------------------------------------------------
 def _images(game: Any, what: str, value: Any) -> None:
     """Rows of what the game learns from: images, vectors, or label maps."""
-    fields = game.schema.fields if game.schema is not None else {}
-    if "labels" in fields and "image" in fields and what.endswith(": x"):
+    fields = _fields(game)
+    maps = "labels" in fields or (game.schema is None and isinstance(value, Tensor) and value.dtype == torch.uint8)
+    if maps and what.endswith(": x"):
         _label_maps(game, what, value)
         return
     if "vector" in fields:
@@ -94,12 +95,12 @@ def _label_maps(game: Any, what: str, value: Any) -> None:
 
 
 def _instances(game: Any, what: str, value: Any) -> None:
-    if value is not None:
+    if value is not None and "instances" in _fields(game):  # else the game says itself that it knows none
         _typed(game, what, value, torch.int32, (None, None), "int32 instance maps [N, H, W], or None")
 
 
 def _style(game: Any, what: str, value: Any) -> None:
-    if value is not None:
+    if value is not None and "labels" in _fields(game):  # else the game says itself that it knows none
         _floats(game, what, value, (None, None, None), "[N, F, H, W]")
 
 
@@ -198,6 +199,11 @@ CHECKS: dict[str, Callable[[Any, str, Any], None]] = {
     "instances": _instances,
     "style": _style,
 }
+
+
+def _fields(game: Any) -> Mapping[str, tuple[int, ...]]:
+    """The fields of the data that the game learns from, where that is known."""
+    return game.schema.fields if game.schema is not None else {}
 
 
 # ---- words -----------------------------------------------------------------------------------------------------------

@@ -37,7 +37,8 @@ def guarded(verb: Callable[..., Any]) -> Callable[..., Any]:
         for name, value in given.items():
             if name in checks:
                 checks[name](game, f"{verb.__name__}: {name}", value)
-        _check_rows(verb.__name__, {name: value for name, value in given.items() if name in checks})
+        known = {"x", "z", "label", "labels", "image"} | _fields(game).keys()
+        _check_rows(verb.__name__, {name: value for name, value in given.items() if name in checks and name in known})
         _inside.a_verb = True
         try:
             return verb(game, *args, **kwargs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,8 +20,11 @@ Images = Tensor | NDArray[np.uint8]  # float [N, C, H, W] in [-1, 1], or uint8 [
 PLEASANT = 64  # pixels a side up to which small images are enlarged, by whole factors
 GAP = 2  # pixels between images
 WITHIN = 1  # between an image and the one beside it
+BETWEEN = 8  # more of them between rows of a table that stand side by side
 LARGE = 512  # pixels a side down to which images of a table are shrunk
 PAPER = 255
+_JPEG: dict[str, Any] = {"quality": 95, "subsampling": 0}
+LOSSY = {".jpg": _JPEG, ".jpeg": _JPEG, ".webp": {"quality": 95}}
 
 
 def to_uint8(images: Images) -> NDArray[np.uint8]:
@@ -74,22 +78,39 @@ def strips(rows: Mapping[str, Images], scale: int | None = None) -> Image.Image:
     return sheet
 
 
-def table(rows: Sequence[Sequence[NDArray[np.uint8]]]) -> Image.Image:
+def table(rows: Sequence[Sequence[NDArray[np.uint8]]], across: int | None = None) -> Image.Image:
     """Rows of images uint8 [H, W, C], of any sizes, C 1 or 3, as many in each row: in colour, each at the top left of
     its place.
 
+    across: how many rows stand side by side, apart by a wider gap; by default so many that the sheet is nearly square.
     All are enlarged by one whole factor if all are under 64 px, and those over 512 px are shrunk to that.
     """
     scale = max(1, PLEASANT // max(max(image.shape[:2]) for row in rows for image in row))
     tiles = [[_tile(image, scale) for image in row] for row in rows]
-    widths = [max(row[j].width for row in tiles) for j in range(len(tiles[0]))]
-    heights = [max(tile.height for tile in row) for row in tiles]
-    sheet = Image.new("RGB", (sum(widths) + GAP * (len(widths) + 1), sum(heights) + GAP * (len(heights) + 1)),
-                      (PAPER,) * 3)  # fmt: skip
+
+    def squareness(across: int) -> float:
+        lefts, tops = _places(tiles, across)
+        return abs(math.log(lefts[-1] / tops[-1]))
+
+    across = min(range(1, len(rows) + 1), key=squareness) if across is None else across
+    lefts, tops = _places(tiles, across)
+    sheet = Image.new("RGB", (lefts[-1], tops[-1]), (PAPER,) * 3)
     for i, row in enumerate(tiles):
         for j, tile in enumerate(row):
-            sheet.paste(tile, (sum(widths[:j]) + GAP * (j + 1), sum(heights[:i]) + GAP * (i + 1)))
+            sheet.paste(tile, (lefts[i % across * len(row) + j], tops[i // across]))
     return sheet
+
+
+def _places(tiles: Sequence[Sequence[Image.Image]], across: int) -> tuple[list[int], list[int]]:
+    """Where each column and each line of a table of tiles begins, with ``across`` rows a line; and its two ends."""
+    lefts, tops = [GAP], [GAP]
+    for column in range(across):
+        for j in range(len(tiles[0])):
+            lefts.append(lefts[-1] + max(row[j].width for row in tiles[column::across]) + GAP)
+        lefts[-1] += BETWEEN * (column < across - 1)
+    for line in range(0, len(tiles), across):
+        tops.append(tops[-1] + max(tile.height for row in tiles[line : line + across] for tile in row) + GAP)
+    return lefts, tops
 
 
 def _tile(image: NDArray[np.uint8], scale: int) -> Image.Image:
@@ -117,6 +138,11 @@ def save_sheet(
 
 
 def save_image(image: Image.Image, path: Path) -> None:
-    """Writes a picture, whole or not at all; its suffix says the format."""
+    """Writes a picture, whole or not at all; its suffix says the format. JPEG and WebP at quality 95."""
     with atomic(path) as part:
-        image.save(part)
+        image.save(part, **LOSSY.get(path.suffix.lower(), {}))
+
+
+def save_pixels(pixels: NDArray[np.uint8], path: Path) -> None:
+    """Writes one image uint8 [H, W, C], C 1 or 3, at its own size, as `save_image` does."""
+    save_image(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), path)

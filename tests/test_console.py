@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import pty
 import re
@@ -11,6 +12,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from ganvas import console
 from ganvas.console import brief, clock, meter, note
@@ -66,6 +68,64 @@ def test_a_log_gets_a_line_now_and_then_and_one_at_the_end(
     assert lines[-1].startswith("step 300/300  64 images/s  0:00 left")
 
 
+LOSSES = {
+    **{"accuracy": 0.8739, "autoencoder/reconstruction": 29.3, "autoencoder/kl": 16.84, "generator/fool": 1.841},
+    **{"generator/latent": 3.2, "critic/real": 0.25, "critic/gradient_norm": 3.0},
+}
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 120, 160, 200])
+@pytest.mark.parametrize(
+    ("total", "batch_size", "seconds", "step", "speed", "left"),
+    [(1000, 64, 0.3, "44/1000", "213", "4:47"), (200_000, 1, 0.5, "44/200000", "2", "27:46:18"),
+     (892_500, 1, 40.0, "44/892500", "0.025", "413 days"), (60, 8, 1e-3, "44/60", "8000", "0:00")],
+)  # fmt: skip
+def test_the_line_keeps_step_speed_and_time_left_at_any_width(
+    monkeypatch: pytest.MonkeyPatch, width: int, total: int, batch_size: int, seconds: float, step: str, speed: str,
+    left: str,
+) -> None:  # fmt: skip
+    """Before the first tick and after it; losses are dropped from the last, whole."""
+    hands = Hands(monkeypatch)
+    line = console._Line(0, total, batch_size)
+    for done in range(1, 45):
+        hands.now += seconds
+        line.step = done
+        line.pace.mark(done)
+    for ticked in (False, True):
+        line.terms = LOSSES if ticked else {}
+        with Console(width=width, file=io.StringIO()) as screen, screen.capture() as drawn:
+            screen.print(line)
+        shown = drawn.get().removesuffix("\n")
+        assert "\n" not in shown
+        assert len(shown) <= width
+        words = shown.split()
+        assert step in words
+        assert speed in words[words.index(step) + 1]
+        assert left in shown
+        told = [f"{name} {value:.4g}" for name, value in LOSSES.items() if name in shown]
+        assert all(loss in shown for loss in told)
+        assert "norm" not in shown
+        assert ("accuracy 0.8739" in shown) == (ticked and width >= 100) or width == 80
+        assert ("\u2501" in shown) == (width >= 60)
+
+
+def test_the_line_tells_no_time_before_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first step, which warms up, says nothing of those to come."""
+    hands = Hands(monkeypatch)
+    line = console._Line(100, 200, 64)
+    assert line.drawn(80).plain.endswith("  step  100/200")
+    for step, seconds in ((101, 90.0), (102, 1.0), (103, 1.0)):
+        hands.now += seconds
+        line.step = step
+        line.pace.mark(step)
+    assert line.drawn(80).plain.endswith("  step  103/200  64 images/s  1:37 left")
+    for step in range(104, 190):  # twice as slow: within a minute or so that is what counts
+        hands.now += 2.0
+        line.step = step
+        line.pace.mark(step)
+    assert line.drawn(80).plain.endswith("  step  189/200  32 images/s  0:22 left")
+
+
 def test_a_quiet_meter_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with meter(0, 10, quiet=True) as pulse:
         pulse.update(1)
@@ -101,7 +161,7 @@ def test_a_terminal_gets_a_bar_with_step_speed_time_and_terms(monkeypatch: pytes
     shown = drawn.decode()
     assert "\x1b[" in shown
     last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).replace("\r", "\n").strip().splitlines()[-1]
-    for word in ("step", "200/200", "321 images/s", "0:00:00", "accuracy 0.75", "critic/real 0.1235"):
+    for word in ("step", "200/200", "321 images/s", "0:00 left", "accuracy 0.75", "critic/real 0.1235"):
         assert word in last
     assert "gradient_norm" not in last
 

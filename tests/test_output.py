@@ -44,7 +44,7 @@ def test_a_path_says_what_it_asks_for(tmp_path: Path, name: str, kind: str) -> N
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("a.bmp", "is not what this can write: a sheet .png, arrays .npz, a folder"), ("a.gif", "is not what this can"),
+    [("a.bmp", r"--out takes an image \(.png, .jpg, .webp\), or arrays .*, not .*a.bmp"), ("a.gif", "--out takes"),
      ("full", "is a folder with something in it: choose a new one"), ("file", "is a file: choose a new folder"),
      ("full.png", "is a folder: choose another name"), ("x" * 300, "cannot be written: File name too long")],
 )  # fmt: skip
@@ -103,6 +103,22 @@ def test_a_sheet_shows_every_image_and_its_original_to_the_left(tmp_path: Path) 
         top = 6 + i * 70
         assert np.array_equal(sheet[top : top + 64, 6:72], one)
         assert np.array_equal(sheet[top : top + 64, 73:139], two)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_single_image_is_written_as_it_is(tmp_path: Path, channels: int) -> None:
+    image = pictures(1, channels)
+    save_images(tmp_path / "a.png", iter([image]), 1, beside=image)
+    with Image.open(tmp_path / "a.png") as saved:
+        assert np.array_equal(np.asarray(saved).reshape(6, 8, channels), levels(image)[0])
+    save_images(tmp_path / "a.jpg", iter([image]), 1)
+    with Image.open(tmp_path / "a.jpg") as saved:
+        assert (saved.format, saved.size) == ("JPEG", (8, 6))
+        assert max(saved.quantization[0]) < 20  # quality 95
+    for more in ({"lone": False, "beside": image}, {"columns": 1}):
+        save_images(tmp_path / "b.png", iter([image]), 1, **more)  # type: ignore[arg-type]
+        with Image.open(tmp_path / "b.png") as saved:
+            assert saved.width > 64
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.npz", "folder", "empty"])

@@ -30,6 +30,10 @@ class UsageError(GanvasError):
     """A flag, a name or a combination of them that makes no sense."""
 
 
+class MissingVerb(UsageError, AttributeError):  # noqa: N818 - it names what is missing
+    """A verb that a system does not have; an AttributeError too, so that ``hasattr`` says so."""
+
+
 class DataError(GanvasError):
     """A file, folder, archive or array that cannot be used as data."""
 

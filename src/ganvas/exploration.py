@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from ganvas.errors import UsageError
 from ganvas.game import Game
 from ganvas.verbs import Decodes
 
@@ -37,7 +38,14 @@ def interpolate(
     """Images [stretches, frames, C, H, W] on the way through codes [stretches + 1, Z], one after the other.
 
     What else the game draws (AVAE's xi) is that of row 0 of ``seed`` in every frame, and so is the class by default.
+    Raises UsageError for fewer than two codes or frames, for an unknown path, and for what `decode` does not take.
     """
+    if not isinstance(codes, Tensor) or codes.ndim != 2 or len(codes) < 2:
+        raise UsageError("interpolate: codes must be a tensor [N, Z] of two codes or more, such as game.prior(3).")
+    if path not in get_args(Path):
+        raise UsageError(f"interpolate: path must be one of {', '.join(get_args(Path))}, not {path!r}.")
+    if not isinstance(frames, int) or frames < 2:
+        raise UsageError(f"interpolate: frames must be a whole number, 2 or more, not {frames!r}.")
     ways = [between(a, b, frames, path) for a, b in pairwise(codes)]
     return torch.stack([_pictures(game, way, seed, label) for way in ways])
 
@@ -48,8 +56,13 @@ def traverse(
     """Images [dims, 11, C, H, W] along the dimensions of a code [Z] that change the picture most, and which these are.
 
     A row goes from -3 to 3 (standard deviations of the prior, where there is one) through one dimension of the code;
-    the others stay. A dimension's change is the mean squared difference between the pictures at its two ends.
+    the others stay. A dimension's change is the mean squared difference between the pictures at its two ends. Raises
+    UsageError for what is not one code, for fewer than one dimension, and for what `decode` does not take.
     """
+    if not isinstance(code, Tensor) or code.ndim != 1:
+        raise UsageError("traverse: code must be a tensor [Z] of one code, such as game.prior(1)[0].")
+    if not isinstance(dims, int) or dims < 1:
+        raise UsageError(f"traverse: dims must be a whole number, 1 or more, not {dims!r}.")
     ends = torch.stack([_set(code, dim, end) for dim in range(len(code)) for end in (-REACH, REACH)])
     pictures = _pictures(game, ends, seed, label)
     change = (pictures[1::2] - pictures[::2]).square().flatten(1).mean(1)
@@ -67,7 +80,8 @@ def _set(code: Tensor, dim: int, value: float) -> Tensor:
 
 def _pictures(game: Game, codes: Tensor, seed: int, label: int | None) -> Tensor:
     """The picture of each code, all with the noise of row 0: one by one, since rows draw noise of their own."""
-    assert isinstance(game, Decodes)
+    if not isinstance(game, Decodes):
+        raise UsageError(f"{game!r} cannot decode codes, which walks through them need.")
     return torch.cat([game.decode(code[None], seed=seed, label=label) for code in codes])
 
 

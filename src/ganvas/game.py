@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from ganvas.errors import MissingVerb
+from ganvas.guards import guarded
+from ganvas.schema import Schema
 from ganvas.streams import Purpose, stream
+from ganvas.verbs import GUARDED, VERBS, verbs_of
 
 Term = Tensor | tuple[float | Tensor, Tensor]  # a value, or (weight, value): the product is minimised, the value logged
 Recipe = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
@@ -99,6 +104,18 @@ class Game(nn.Module):
     kinds: ClassVar[tuple[str, ...]] = ()  # of data, the preferred first; (): whatever has the fields it plays with
     clock = Clock()  # the engine's: a round asks through when(), every() and now()
     seat = Seat()
+    schema: Schema | None = None  # of the data that it learns from, where a `System` built it
+    data: str = ""  # what it was trained on, for people
+
+    def __init_subclass__(cls) -> None:
+        """Check the arguments of verbs where users call them, and describe each as its protocol does."""
+        super().__init_subclass__()
+        for name in GUARDED & vars(cls).keys():
+            method = vars(cls)[name]
+            if not isinstance(method, FunctionType):  # None, where a game takes a verb back
+                continue
+            method.__doc__ = method.__doc__ or getattr(VERBS.get(name), name, method).__doc__
+            setattr(cls, name, guarded(method))
 
     def __init__(self) -> None:
         super().__init__()
@@ -155,6 +172,25 @@ class Game(nn.Module):
     def uniform(self, n: int, *shape: int) -> Tensor:
         """Uniform noise in [0, 1), [n, *shape], for this share's rows."""
         return self._share(torch.rand, n, *shape)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in VERBS:
+            able = ", ".join(verbs_of(type(self))) or "no verbs"
+            raise MissingVerb(f"A game of {type(self).__name__} cannot {name}: it has {able}.")
+        return super().__getattr__(name)
+
+    def __repr__(self) -> str:
+        """One line: the system, its data, its width and size. The nets inside print as torch prints them."""
+        fields = self.schema.fields.items() if self.schema is not None else ()
+        shapes = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in fields if shape)
+        width = getattr(getattr(self, "config", None), "width", None)
+        weights = sum(p.numel() for p in self.parameters())
+        facts = [
+            f"{self.data} {shapes.removeprefix('image ') if self.data else shapes}".strip(),
+            f"width {width}" if width else "",
+            f"{weights / 1e6:.1f} M parameters" if weights >= 1e5 else f"{weights:,} parameters",
+        ]
+        return f"{type(self).__name__}({', '.join(filter(None, facts))})"
 
     def _share(self, draw: Callable[..., Tensor], n: int, *shape: int) -> Tensor:
         weight, seat = next(self.parameters()), self.seat

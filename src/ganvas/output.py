@@ -1,4 +1,4 @@
-"""What verbs leave behind, by the name that it is asked under: a sheet, a moving picture, arrays, or a folder of files.
+"""What verbs write, by the name that is asked for: an image (of several, a sheet), a GIF, arrays, or a folder of files.
 
 All of it is there whole or not at all; a file of that name is replaced, a folder in the way is never touched.
 """
@@ -19,8 +19,8 @@ from torch import Tensor
 
 from ganvas.errors import UsageError
 from ganvas.files import atomic, atomic_folder, writing
-from ganvas.ops.marks import IMAGE, SHEET, save_marked
-from ganvas.ops.sheet import enlarged, grid, save_image, to_uint8
+from ganvas.ops.marks import IMAGE, save_marked
+from ganvas.ops.sheet import enlarged, grid, save_image, save_pixels, to_uint8
 
 SHEETS = (".png", ".jpg", ".jpeg", ".webp")
 FILM, ARRAYS = ".gif", ".npz"
@@ -32,18 +32,20 @@ T = TypeVar("T")
 
 
 def kind_of(path: Path, *, among: Sequence[Kind] = ("sheet", "arrays", "folder")) -> Kind:
-    """What a path asks for: a sheet (.png, .jpg, .webp), a film (.gif), arrays (.npz), or, without a suffix, a folder.
+    """What a path asks for: an image or sheet (.png, .jpg, .webp), a film (.gif), arrays (.npz), or a folder (no
+    suffix).
 
     Raises UsageError for what is not ``among`` those that the verb can give, and for what is in the way.
     """
     suffix = path.suffix.lower()
     kind: Kind = {**dict.fromkeys(SHEETS, "sheet"), FILM: "film", ARRAYS: "arrays"}.get(suffix, "folder")  # type: ignore[assignment]
-    ways = {"sheet": "a sheet .png", "film": "a film .gif", "arrays": "arrays .npz", "folder": "a folder"}
+    ways = {"sheet": "an image (.png, .jpg, .webp)", "film": "a film (.gif)", "arrays": "arrays (.npz)",
+            "folder": "a folder (a name without a suffix)"}  # fmt: skip
     with saving(path):
         there, folder = path.exists(), path.is_dir()
         full = folder and any(path.iterdir())
     if kind not in among or (kind == "folder" and suffix and not folder):
-        raise UsageError(f"{path} is not what this can write: {', '.join(ways[one] for one in among)}.")
+        raise UsageError(f"--out takes {', or '.join(ways[one] for one in among)}, not {path}.")
     if kind == "folder" and full:
         raise UsageError(f"{path} is a folder with something in it: choose a new one for --out.")
     if kind == "folder" and there and not folder:
@@ -77,12 +79,14 @@ def save_images(
     names: Sequence[str] | None = None,
     beside: Tensor | None = None,
     columns: int | None = None,
+    lone: bool = True,
     more: Mapping[str, NDArray[Any]] | None = None,
 ) -> None:
     """Writes images, given as batches [B, C, H, W] in [-1, 1], as ``path`` asks.
 
     names: of the files in a folder (default: numbers), suffixes left out. beside: originals that a sheet shows to the
-    left of each. more: what else an ``.npz`` holds beside ``images``, uint8 [N, H, W, C]. Raises UsageError.
+    left of each. lone: a single image is written as it is, at its own size, and not as a sheet; never with ``columns``.
+    more: what else an ``.npz`` holds beside ``images``, uint8 [N, H, W, C]. Raises UsageError.
     """
     kind = kind_of(path)
     found = (to_uint8(batch) for batch in watched(batches, total, len))
@@ -98,6 +102,8 @@ def save_images(
         images = np.concatenate(list(found))
         if kind == "arrays":
             save_arrays(path, images=images, **(more or {}))
+        elif lone and columns is None and len(images) == 1:
+            save_pixels(images[0], path)
         elif beside is None:
             save_image(grid(images, columns), path)
         else:

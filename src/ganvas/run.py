@@ -46,6 +46,11 @@ class Run:
     def __init__(self, folder: Path, config: RunConfig) -> None:
         self.folder, self.config = folder, config
 
+    def __repr__(self) -> str:
+        c = self.config
+        steps = f"step {max(self.checkpoints(), default=0):,} of {c.steps:,}" if c.imported is None else "imported"
+        return f"<Run {self.folder}: {c.system} on {c.data}, {steps}>"
+
     # ---- the folder --------------------------------------------------------------------------------------------------
     @staticmethod
     def exists(folder: str | Path) -> bool:
@@ -291,12 +296,14 @@ class Run:
         c = self.config
         schema = Schema({name: tuple(shape) for name, shape in c.schema.items()}, tuple(c.classes))
         try:
-            return games.system(c.system).build(c.leaves, schema)
+            game = games.system(c.system).build(c.leaves, schema)
         except UsageError as error:
             raise RunError(
                 f"{self.folder / 'config.json'}, written by ganvas {c.ganvas}, does not fit ganvas "
                 f"{ganvas.__version__}: {error}"
             ) from error
+        game.data = c.data
+        return game
 
     def load_game(self, *, raw: bool = False, device: str = "cpu", warn: Callable[[str], None] = note) -> Game:
         """The trained game in eval mode: of the averaged weights, or the raw ones.

@@ -143,7 +143,7 @@ class _Training:
         with (
             self._signals(),
             _deterministic(self.device),
-            meter(first, self.config.steps, quiet=self.quiet) as self.meter,
+            meter(first, self.config.steps, batch_size=self.config.batch_size, quiet=self.quiet) as self.meter,
         ):
             try:
                 self._loop()

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ganvas.data import Dataset, open_input
 from ganvas.errors import DataError, UsageError
 from ganvas.ops.maps import VOID, coloured
-from ganvas.ops.sheet import save_image, table, to_uint8
+from ganvas.ops.sheet import save_image, save_pixels, table, to_uint8
 from ganvas.output import kind_of, save_arrays, save_images, saving, watched
 from ganvas.run import Run
 from ganvas.ways import bounded, together
@@ -268,10 +268,13 @@ def _cut(y: Tensor, source: Tensor) -> Tensor:
 
 
 # ---- what is left behind ---------------------------------------------------------------------------------------------
-def save_translations(path: Path, found: Iterable[Translation], names: Sequence[str], wish: Wish) -> None:
+def save_translations(
+    path: Path, found: Iterable[Translation], names: Sequence[str], wish: Wish, *, grid: bool = False
+) -> None:
     """Writes translations as ``path`` asks; ``names`` are those of the rows to come.
 
-    A sheet: a row an input, then each result, and what it was translated back to; label maps in colours. A folder:
+    An image: the one result there is, at its own size. With several, or with ``grid``, a sheet: each input, in colors
+    where it is a label map, its results, and what they were translated back to. A folder:
     ``NAME.png``; with several results ``NAME_0.png``, ``NAME_1.png``, ...; the way back ``NAME_back.png``. Arrays:
     ``images`` uint8 [rows * n, H, W, C], ``names``, and ``back``. Raises UsageError where that cannot be written.
     """
@@ -284,6 +287,11 @@ def save_translations(path: Path, found: Iterable[Translation], names: Sequence[
         return
     seen = watched(found, len(names), lambda one: 1)
     if kind == "sheet":
+        if len(names) == 1 and wish.n == 1 and not wish.cycle and not grid:
+            (one,) = seen
+            with saving(path):
+                save_pixels(to_uint8(one.results)[0], path)
+            return
         tiles = [[_tile(one.source), *to_uint8(_woven(one).flatten(0, 1))] for one in seen]
         with saving(path):
             save_image(table(tiles), path)

@@ -107,6 +107,8 @@ VERBS: dict[str, type] = {
     "elbo": Bounds,
     "translate": Translates,
 }
+GUARDED = {*VERBS, "posterior", "style_of", "draw_style"}
+"""The methods of a game that users call: their arguments are checked."""
 
 
 def verbs_of(system: object) -> tuple[str, ...]:

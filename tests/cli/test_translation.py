@@ -99,6 +99,31 @@ def test_a_sheet_is_for_looking_at_and_says_what_it_leaves_out(
     assert said.err == "note: a.png shows the first 16 of 17; a folder gets all.\n"
 
 
+def test_one_picture_becomes_one_picture_of_its_own_size(
+    ganvas_cli: Command, translators: Translators, here: Path
+) -> None:
+    save(here / "photo.png", noise(1, 40, 51))
+    words = ["translate", translators("cyclegan"), "photo.png", "--out"]
+    for name in ("out.png", "out.jpg", "folder"):
+        said = ganvas_cli(*words, name)
+        assert (said.out, said.err) == (f"{name}\n", "")
+    assert pixels("out.png").shape == (40, 51, 3)
+    assert close(pixels("out.png"), pixels("folder/photo.png"))
+    with Image.open("out.jpg") as picture:
+        assert (picture.format, picture.size) == ("JPEG", (51, 40))
+    ganvas_cli(*words, "grid.png", "--grid")
+    assert pixels("grid.png").shape == (44, 2 * 53 + 2, 3)
+    assert close(pixels("grid.png")[2:42, 55:106], pixels("out.png"))
+
+
+def test_a_grid_of_many_is_nearly_square(ganvas_cli: Command, translators: Translators, here: Path) -> None:
+    for i in range(16):
+        save(here / "zoo" / f"{i:02d}.png", noise(i, 16, 16))
+    ganvas_cli("translate", translators("cyclegan"), "zoo", "--out", "a.png")
+    height, width = pixels("a.png").shape[:2]
+    assert 0.7 < width / height < 1.4
+
+
 def test_with_dropout_each_seed_gives_another_picture(ganvas_cli: Command, translators: Translators) -> None:
     words = ["translate", translators("pix2pix"), translators.sets() / "trainB", "--as-published", "--seed", "4"]
     ganvas_cli(*words, "-n", "2", "--out", "two")
@@ -121,7 +146,9 @@ def test_label_maps_become_pictures(ganvas_cli: Command, translators: Translator
     game: Any = ganvas.load(translators("maps"))
     expected = to_uint8(game.translate(torch.from_numpy(labels)[None]))[0]
     assert all(close(pixels(f"out/{name}.png"), expected) for name in "abc")
-    ganvas_cli("translate", translators("maps"), "maps/a.png", "--out", "a.png")
+    ganvas_cli("translate", translators("maps"), "maps/a.png", "--out", "one.png")
+    assert close(pixels("one.png"), expected)
+    ganvas_cli("translate", translators("maps"), "maps/a.png", "--grid", "--out", "a.png")
     assert np.array_equal(pixels("a.png")[2:66:2, 2:66:2], coloured(labels))
     assert close(pixels("a.png")[2:66:2, 68:132:2], expected)
     data = translators.scenes(instances=False)
@@ -175,8 +202,9 @@ def test_an_edit_is_a_folder_or_a_sheet(ganvas_cli: Command, translators: Transl
         ("cyclegan", "translate RUN nowhere --out out", "There is no data 'nowhere'"),
         ("cyclegan", "translate RUN empty --out out", "empty holds no picture"),
         ("cyclegan", "translate RUN a.png --out full", "full is a folder with something in it: choose a new one"),
-        ("cyclegan", "translate RUN a.png --out a.bmp", "a.bmp is not what this can write"),
-        ("cyclegan", "translate RUN a.png --out a.gif", "a.gif is not what this can write"),
+        ("cyclegan", "translate RUN a.png --out a.bmp", ", not a.bmp."),
+        ("cyclegan", "translate RUN a.png --out a.gif", ", not a.gif."),
+        ("cyclegan", "translate RUN a.png --out out --grid", "--grid draws one image: give --out a name such as grid."),
         ("cyclegan", "translate RUN a.png --out out --direction BtoC", "translates AtoB and BtoA, not BtoC"),
         ("cyclegan", "translate RUN a.png --out out -n 0", "-n must be at least 1, not 0"),
         ("cyclegan", "translate RUN a.png --out out -n 2", "one picture of each input, whatever the seed"),
@@ -204,7 +232,7 @@ def test_an_edit_is_a_folder_or_a_sheet(ganvas_cli: Command, translators: Transl
         ("maps", "edit RUN label.png --instances inst.png --instance 9 --to 2 --out out", "no instance 9 in inst.png"),
         ("maps", "edit RUN void.png --class 255 --to 2 --out out", "void.png"),
         ("maps", "edit RUN nowhere.png --class 3 --to 2 --out out", "nowhere.png"),
-        ("maps", "edit RUN label.png --class 3 --to 2 --out a.npz", "a.npz is not what this can write"),
+        ("maps", "edit RUN label.png --class 3 --to 2 --out a.npz", ", not a.npz."),
         ("styles", "translate RUN label.png --out out", "trained with instance maps, and label.png has none"),
         ("styles", "translate RUN label.png --instances small.png --out out", "small.png"),
         ("styles", "translate RUN label.png --instances inst.png --style 9=0 --out out", "there is no class 9"),

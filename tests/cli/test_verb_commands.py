@@ -68,6 +68,23 @@ def test_a_folder_arrays_and_python_hold_the_same_samples(ganvas_cli: Command, t
         assert np.array_equal(open_data(spec).pixels(np.arange(5)), images)
 
 
+def test_one_image_is_written_alone_at_its_own_size(ganvas_cli: Command, trained: Trained, here: Path) -> None:
+    """As a sample and as a reconstruction; beside its original only with --grid."""
+    Image.fromarray(np.full((50, 70), 128, np.uint8)).save(here / "photo.png")
+    ganvas_cli("sample", trained("avae"), "-n", "1", "--out", "a.png")
+    ganvas_cli("sample", trained("avae"), "-n", "1", "--out", "a")
+    assert np.array_equal(np.asarray(Image.open("a.png")), pixels(Path("a"))["000000.png"])
+    words = ["reconstruct", trained("avae"), "photo.png", "--out"]
+    for name in ("b.png", "b.jpg", "b"):
+        ganvas_cli(*words, name)
+    assert np.array_equal(np.asarray(Image.open("b.png")), pixels(Path("b"))["photo.png"])
+    with Image.open("b.jpg") as picture:
+        assert (picture.format, picture.size) == ("JPEG", (32, 32))
+    ganvas_cli(*words, "c.png", "--grid")
+    with Image.open("c.png") as picture:
+        assert picture.width > 2 * 64
+
+
 @pytest.mark.parametrize("system", SAMPLES)
 def test_a_sample_is_the_same_among_few_and_many(ganvas_cli: Command, trained: Trained, system: str) -> None:
     for n in ("3", "70"):

@@ -64,7 +64,7 @@ def test_reconstructing_is_decoding_the_code() -> None:
     game, x = build().eval(), pictures(0)
     assert torch.equal(game.reconstruct(x), game.g(game.f(x)))
     assert torch.equal(game.decode(game.encode(x)), game.reconstruct(x))
-    with pytest.raises(UsageError, match="knows no classes"):
+    with pytest.raises(UsageError, match="trained without classes"):
         game.decode(game.encode(x), label=0)
 
 

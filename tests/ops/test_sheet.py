@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ganvas.ops.sheet import GAP, LARGE, PAPER, WITHIN, enlarged, grid, save_sheet, table, to_uint8
+from ganvas.ops.sheet import BETWEEN, GAP, LARGE, PAPER, WITHIN, enlarged, grid, save_sheet, table, to_uint8
 
 
 def pixels(n: int, h: int, w: int, c: int, seed: int = 0) -> np.ndarray:
@@ -111,6 +111,23 @@ def test_a_table_holds_images_of_any_size_each_in_its_place() -> None:
         right = sheet[top : top + 70, GAP + 90 + GAP : -GAP]
         assert np.array_equal(right[: 30 + i], grey.repeat(3, 2))
         assert (right[30 + i :] == PAPER).all()
+
+
+@pytest.mark.parametrize("rows", [4, 5, 9, 16])
+@pytest.mark.parametrize("tiles", [1, 2, 3, 5])
+@pytest.mark.parametrize("shape", [(64, 64), (64, 128), (190, 64)])
+def test_a_table_of_many_rows_is_nearly_square(rows: int, tiles: int, shape: tuple[int, int]) -> None:
+    sheet = table([[np.full((*shape, 3), 7, np.uint8)] * tiles] * rows)
+    assert 1 / 2.7 < sheet.width / sheet.height < 2.7  # a prime number of rows has no better
+
+
+def test_rows_of_a_table_that_stand_side_by_side_are_apart() -> None:
+    rows = [[pixels(1, 64, 64, 3, seed=i)[0]] * 2 for i in range(4)]
+    sheet = np.asarray(table(rows, across=2))
+    second = GAP + 2 * (64 + GAP) + BETWEEN
+    assert sheet.shape == (2 * (64 + GAP) + GAP, second + 2 * (64 + GAP), 3)
+    assert np.array_equal(sheet[GAP : GAP + 64, second : second + 64], rows[1][0])
+    assert np.array_equal(sheet[-64 - GAP : -GAP, GAP : GAP + 64], rows[2][0])
 
 
 def test_a_tables_small_images_grow_by_one_factor_and_its_large_ones_shrink() -> None:

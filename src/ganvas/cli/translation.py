@@ -29,16 +29,18 @@ def translate(
     seed: Seed = 0,
     instances: Annotated[str | None, arg(metavar="PATH"), default("those of a data spec")] = None,
     cycle: Switch = False,
+    grid: Switch = False,
     device: Device = "auto",
 ) -> Answer:
-    """Translate pictures or label maps: a folder of pictures, a sheet (a row an input), or arrays.
+    """Translate images or label maps: one image to one image, a folder to a folder, or to a grid or arrays.
 
-    Pictures are prepared as the run's data was, unless a data spec says otherwise, and may be of any size.
+    Images are prepared as the run's data was, unless a data spec says otherwise, and may be of any size.
 
     Args:
         run: The run folder.
         input: A picture, a folder or a data spec; of data with two sides, the side that the direction starts from.
-        out: A sheet (.png) of the first 16, arrays (.npz) or, without a suffix, a folder of files named as the inputs.
+        out: The translation (.png, .jpg, .webp); of several inputs a grid of the first 16; arrays (.npz); or, without a
+            suffix, a folder of files named as the inputs.
         direction: Which way.
         as_published: With the dropout that the authors' test script leaves on; then each seed gives another picture.
         style: Style K of every region of that class, of the styles that the run found; others are drawn by the seed.
@@ -47,7 +49,8 @@ def translate(
         seed: Of what is drawn; input i is a function of the seed and i alone.
         instances: The instance map, or a folder of them, of runs that were trained with any.
         cycle: Translate back, too; files are then NAME_back.png.
-        device: Where to work.
+        grid: Show the input beside its translation, of one input too.
+        device: Device to work on.
     """
     import numpy as np
 
@@ -56,6 +59,8 @@ def translate(
     from ganvas.translating import Wish, checked, inputs, save_translations, style_picture, translations
 
     kind = kind_of(out)
+    if grid and kind != "sheet":
+        raise UsageError(f"--grid draws one image: give --out a name such as grid.png, not {out}.")
     opened, game = load(run, "translate", device)
     lacks = missing_parts(opened.config)
     wish = Wish(
@@ -74,7 +79,7 @@ def translate(
         note(f"note: {out} shows the first {SHEET_ROWS} of {n}; a folder gets all.")
         n = SHEET_ROWS
     found = translations(game, dataset, wish, count=n, lacks=lacks)
-    save_translations(out, found, dataset.names(np.arange(n)), wish)
+    save_translations(out, found, dataset.names(np.arange(n)), wish, grid=grid)
     return written(opened, out, n=n, data=dataset.spec, direction=way, seed=seed, results=wish.n)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from ganvas.cli.flags import Answer, Class, Count, Device, Out, RunFolder, Seed, default
 from ganvas.cli.trained import load, positive, written
@@ -32,16 +32,17 @@ def sample(
     truncation: Annotated[float | None, arg(metavar="T"), default("the whole normal")] = None,
     device: Device = "auto",
 ) -> Answer:
-    """Draw from a run: a sheet, a folder of pictures, or arrays.
+    """Draw samples from a run: a grid, a folder of images, or arrays.
 
     Args:
         run: The run folder.
-        out: A sheet (.png), arrays (.npz) or, without a suffix, a folder of one file a sample.
+        out: A grid (.png, .jpg, .webp; with -n 1 the image itself), arrays (.npz) or, without a suffix, a folder of one
+            file per sample.
         count: How many.
         seed: Sample i is a function of the seed and i alone.
         class_: Of one class, its name or number.
         truncation: Draw z from the normal truncated to [-T, T].
-        device: Where to work.
+        device: Device to work on.
     """
     from ganvas.inputs import class_number
     from ganvas.output import kind_of, save_arrays, save_images, saving
@@ -85,10 +86,10 @@ def encode(
 
     Args:
         run: The run folder.
-        input: A picture, a folder or a data spec.
+        input: An image, a folder or a data spec.
         out: An .npz: codes float32 [N, Z], names [N], and labels [N] where there are classes.
         count: How many.
-        device: Where to work.
+        device: Device to work on.
     """
     import numpy as np
 
@@ -114,17 +115,20 @@ def reconstruct(
     out: Out,
     count: Annotated[Count[int | None], default("all; 64 on a sheet")] = None,
     seed: Seed = 0,
+    grid: Annotated[bool, FlagCreatePairsOff] = False,
     device: Device = "auto",
 ) -> Answer:
-    """Pass images through their codes and back: pairs on a sheet, a folder of pictures, or arrays.
+    """Encode images and decode them again: one image to one image, or to a grid of pairs, a folder, or arrays.
 
     Args:
         run: The run folder.
-        input: A picture, a folder or a data spec.
-        out: A sheet (.png) of pairs, arrays (.npz) or, without a suffix, a folder of files named as the originals.
-        count: How many.
-        seed: Of what the reconstruction draws beside the code (AVAE's xi).
-        device: Where to work.
+        input: An image, a folder or a data spec.
+        out: The reconstruction (.png, .jpg, .webp); of several images a grid of pairs; arrays (.npz); or, without a
+            suffix, a folder of files named as the originals.
+        count: How many images.
+        seed: Random seed of what the reconstruction draws besides the code (AVAE's xi).
+        grid: Show the original beside its reconstruction, of one image too.
+        device: Device to work on.
     """
     import numpy as np
 
@@ -132,6 +136,8 @@ def reconstruct(
     from ganvas.output import kind_of, save_images
 
     kind = kind_of(out)
+    if grid and kind != "sheet":
+        raise UsageError(f"--grid draws one image: give --out a name such as grid.png, not {out}.")
     opened, game = load(run, "reconstruct", device)
     dataset = fitting(opened, input)
     n = _at_most(count if count is not None or kind != "sheet" else SHEET_IMAGES, dataset)
@@ -143,7 +149,7 @@ def reconstruct(
     rows = np.arange(n)
     names = dataset.names(rows)
     beside = dataset.tensors(rows)["image"] if kind == "sheet" else None
-    save_images(out, batches(), n, names=names, beside=beside, more={"names": np.array(names)})
+    save_images(out, batches(), n, names=names, beside=beside, lone=not grid, more={"names": np.array(names)})
     return written(opened, out, n=n, data=dataset.spec, split=dataset.split)
 
 
@@ -158,18 +164,18 @@ def interpolate(
     class_: Annotated[Class, default("the first")] = None,
     device: Device = "auto",
 ) -> Answer:
-    """Walk from code to code: a sheet, a row a stretch, or an endless GIF.
+    """Interpolate between codes: a grid with one row per pair of neighbors, or an endless GIF.
 
     Args:
         run: The run folder.
-        out: A sheet (.png) or a film (.gif).
-        from_: The picture to start from; with --to.
-        to: The picture to end at; with --from.
-        seeds: The samples to walk through, by their seeds.
-        frames: Pictures a stretch, both ends included.
+        out: A grid (.png) or a film (.gif).
+        from_: The image to start from; with --to.
+        to: The image to end at; with --from.
+        seeds: The seeds of the samples to walk through, separated by commas.
+        frames: Images from one code to the next, both ends included.
         path: slerp (along the great circle) or lerp (along the chord); auto: slerp where codes have a normal prior.
-        class_: The class of every picture, its name or number.
-        device: Where to work.
+        class_: The class of every image, its name or number.
+        device: Device to work on.
     """
     import torch
 
@@ -218,12 +224,12 @@ def traverse(
 
     Args:
         run: The run folder.
-        out: A sheet (.png), a row a dimension.
-        image: The picture to start from.
-        seed: Of that sample.
-        dims: How many dimensions, those that change the picture most.
-        class_: The class of every picture, its name or number.
-        device: Where to work.
+        out: A grid (.png), one row per dimension.
+        image: The image to start from.
+        seed: The seed of that sample.
+        dims: How many dimensions, those that change the image most.
+        class_: The class of every image, its name or number.
+        device: Device to work on.
     """
     from ganvas.exploration import STEPS
     from ganvas.exploration import traverse as along

@@ -61,7 +61,9 @@ class System:
     def build(self, leaves: Mapping[str, Any], schema: Schema) -> Game:
         """The game with fresh weights, from plain leaves."""
         make: Callable[[Any, Schema], Game] = self.game
-        return make(self.configure(leaves), schema)
+        game = make(self.configure(leaves), schema)
+        game.schema = schema
+        return game
 
     def configure(self, leaves: Mapping[str, Any]) -> Any:
         """A config from plain leaves, as a run folder's ``config.json`` holds them.

@@ -10,10 +10,11 @@ from PIL import Image, PngImagePlugin
 SHEET, IMAGE = "ganvas sheet", "ganvas image"
 HEAD = 512  # bytes at either end of a file that hold the mark
 SOFTWARE = 0x0131  # the Exif tag
+LOSSY, QUALITY = (".jpg", ".jpeg", ".webp"), 95
 
 
 def save_marked(image: Image.Image, path: Path, mark: str) -> None:
-    """Write an image with a mark; the suffix says the format."""
+    """Write an image with a mark; the suffix says the format. JPEG and WebP are written at quality 95."""
     suffix, more = path.suffix.lower(), dict[str, Any]()
     if suffix == ".png":
         more["pnginfo"] = info = PngImagePlugin.PngInfo()
@@ -23,6 +24,8 @@ def save_marked(image: Image.Image, path: Path, mark: str) -> None:
     elif suffix == ".webp":
         more["exif"] = exif = Image.Exif()
         exif[SOFTWARE] = mark
+    if suffix in LOSSY:
+        more["quality"] = QUALITY
     image.save(path, **more)
 
 

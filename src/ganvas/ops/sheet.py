@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,15 +14,18 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ganvas.files import atomic
-from ganvas.ops.marks import SHEET, save_marked
+from ganvas.ops.marks import IMAGE, SHEET, save_marked
 
 Images = Tensor | NDArray[np.uint8]  # float [N, C, H, W] in [-1, 1], or uint8 [N, H, W, C]; C is 1 or 3
 
 PLEASANT = 64  # pixels a side up to which small images are enlarged, by whole factors
 GAP = 2  # pixels between images
 WITHIN = 1  # between an image and the one beside it
+BETWEEN = 8  # more of them between rows of a table that stand side by side
 LARGE = 512  # pixels a side down to which images of a table are shrunk
 PAPER = 255
+_JPEG: dict[str, Any] = {"quality": 95, "subsampling": 0}
+LOSSY = {".jpg": _JPEG, ".jpeg": _JPEG, ".webp": {"quality": 95}}
 
 
 def to_uint8(images: Images) -> NDArray[np.uint8]:
@@ -75,22 +79,39 @@ def strips(rows: Mapping[str, Images], scale: int | None = None) -> Image.Image:
     return sheet
 
 
-def table(rows: Sequence[Sequence[NDArray[np.uint8]]]) -> Image.Image:
+def table(rows: Sequence[Sequence[NDArray[np.uint8]]], across: int | None = None) -> Image.Image:
     """Rows of images uint8 [H, W, C], of any sizes, C 1 or 3, as many in each row: in colour, each at the top left of
     its place.
 
+    across: how many rows stand side by side, apart by a wider gap; by default so many that the sheet is nearly square.
     All are enlarged by one whole factor if all are under 64 px, and those over 512 px are shrunk to that.
     """
     scale = max(1, PLEASANT // max(max(image.shape[:2]) for row in rows for image in row))
     tiles = [[_tile(image, scale) for image in row] for row in rows]
-    widths = [max(row[j].width for row in tiles) for j in range(len(tiles[0]))]
-    heights = [max(tile.height for tile in row) for row in tiles]
-    sheet = Image.new("RGB", (sum(widths) + GAP * (len(widths) + 1), sum(heights) + GAP * (len(heights) + 1)),
-                      (PAPER,) * 3)  # fmt: skip
+
+    def squareness(across: int) -> float:
+        lefts, tops = _places(tiles, across)
+        return abs(math.log(lefts[-1] / tops[-1]))
+
+    across = min(range(1, len(rows) + 1), key=squareness) if across is None else across
+    lefts, tops = _places(tiles, across)
+    sheet = Image.new("RGB", (lefts[-1], tops[-1]), (PAPER,) * 3)
     for i, row in enumerate(tiles):
         for j, tile in enumerate(row):
-            sheet.paste(tile, (sum(widths[:j]) + GAP * (j + 1), sum(heights[:i]) + GAP * (i + 1)))
+            sheet.paste(tile, (lefts[i % across * len(row) + j], tops[i // across]))
     return sheet
+
+
+def _places(tiles: Sequence[Sequence[Image.Image]], across: int) -> tuple[list[int], list[int]]:
+    """Where each column and each line of a table of tiles begins, with ``across`` rows a line; and its two ends."""
+    lefts, tops = [GAP], [GAP]
+    for column in range(across):
+        for j in range(len(tiles[0])):
+            lefts.append(lefts[-1] + max(row[j].width for row in tiles[column::across]) + GAP)
+        lefts[-1] += BETWEEN * (column < across - 1)
+    for line in range(0, len(tiles), across):
+        tops.append(tops[-1] + max(tile.height for row in tiles[line : line + across] for tile in row) + GAP)
+    return lefts, tops
 
 
 def _tile(image: NDArray[np.uint8], scale: int) -> Image.Image:
@@ -122,3 +143,9 @@ def save_image(image: Image.Image, path: Path) -> None:
     taken for data."""
     with atomic(path) as part:
         save_marked(image, part, SHEET)
+
+
+def save_pixels(pixels: NDArray[np.uint8], path: Path) -> None:
+    """Writes one image uint8 [H, W, C], C 1 or 3, at its own size, whole or not at all, marked as an image of ours."""
+    with atomic(path) as part:
+        save_marked(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), part, IMAGE)

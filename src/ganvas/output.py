@@ -19,8 +19,8 @@ from torch import Tensor
 
 from ganvas.errors import UsageError
 from ganvas.files import atomic, atomic_folder, writing
-from ganvas.ops.marks import IMAGE, save_marked
-from ganvas.ops.sheet import enlarged, grid, save_image, save_pixels, to_uint8
+from ganvas.ops.marks import IMAGE, SHEET, save_marked
+from ganvas.ops.sheet import as_image, enlarged, grid, save_image, save_pixels, to_uint8
 
 SHEETS = (".png", ".jpg", ".jpeg", ".webp")
 FILM, ARRAYS = ".gif", ".npz"
@@ -96,7 +96,7 @@ def save_images(
             with atomic_folder(path) as part:
                 for name, pixels in zip(files, (pixels for batch in found for pixels in batch), strict=True):
                     (part / name).parent.mkdir(parents=True, exist_ok=True)
-                    save_marked(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), part / name, IMAGE)
+                    save_marked(as_image(pixels), part / name, IMAGE)
                 kind_of(path)  # nothing must have come into the way meanwhile
             return
         images = np.concatenate(list(found))

@@ -10,7 +10,8 @@ from PIL import Image, PngImagePlugin
 SHEET, IMAGE = "ganvas sheet", "ganvas image"
 HEAD = 512  # bytes at either end of a file that hold the mark
 SOFTWARE = 0x0131  # the Exif tag
-LOSSY, QUALITY = (".jpg", ".jpeg", ".webp"), 95
+JPEG: dict[str, Any] = {"quality": 95, "subsampling": 0}
+LOSSY = {".jpg": JPEG, ".jpeg": JPEG, ".webp": {"quality": 95}}
 
 
 def save_marked(image: Image.Image, path: Path, mark: str) -> None:
@@ -24,9 +25,7 @@ def save_marked(image: Image.Image, path: Path, mark: str) -> None:
     elif suffix == ".webp":
         more["exif"] = exif = Image.Exif()
         exif[SOFTWARE] = mark
-    if suffix in LOSSY:
-        more["quality"] = QUALITY
-    image.save(path, **more)
+    image.save(path, **more, **LOSSY.get(suffix, {}))
 
 
 def mark_of(path: str) -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,8 +23,6 @@ WITHIN = 1  # between an image and the one beside it
 BETWEEN = 8  # more of them between rows of a table that stand side by side
 LARGE = 512  # pixels a side down to which images of a table are shrunk
 PAPER = 255
-_JPEG: dict[str, Any] = {"quality": 95, "subsampling": 0}
-LOSSY = {".jpg": _JPEG, ".jpeg": _JPEG, ".webp": {"quality": 95}}
 
 
 def to_uint8(images: Images) -> NDArray[np.uint8]:
@@ -148,4 +145,9 @@ def save_image(image: Image.Image, path: Path) -> None:
 def save_pixels(pixels: NDArray[np.uint8], path: Path) -> None:
     """Writes one image uint8 [H, W, C], C 1 or 3, at its own size, whole or not at all, marked as an image of ours."""
     with atomic(path) as part:
-        save_marked(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), part, IMAGE)
+        save_marked(as_image(pixels), part, IMAGE)
+
+
+def as_image(pixels: NDArray[np.uint8]) -> Image.Image:
+    """Pixels uint8 [H, W, C], C 1 or 3, as a Pillow image."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)

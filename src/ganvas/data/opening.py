@@ -157,7 +157,7 @@ def find(spec: Spec) -> Source:
         return EMBEDDED[spec.source](spec) if spec.source in EMBEDDED else named.fetched(spec.source)
     try:
         path = Path(spec.source).expanduser()
-        return _sharded(shards.matching(spec.source), spec.source) if _is_pattern(spec, path) else _at(path)
+        return _sharded(shards.matching(spec.source), spec.source) if _is_pattern(spec, path) else _at(path, spec)
     except (FileNotFoundError, ValueError, RuntimeError):  # the last two: nothing can have such a name
         hint = nearest(spec.source, [*EMBEDDED, *named.SETS])
         raise DataError(
@@ -169,7 +169,7 @@ def find(spec: Spec) -> Source:
         ) from error
 
 
-def _at(path: Path) -> Source:
+def _at(path: Path, spec: Spec) -> Source:
     """The source at a path. Raises OSError for what is not there or not readable, DataError for what is no data."""
     path.stat()
     if (source := named.here(path)) is not None:
@@ -179,9 +179,9 @@ def _at(path: Path) -> Source:
         if kept := _shards_in(path, files):
             return _sharded(kept, str(path))
         array_files = [] if files.files else arrays.files_in(path)
-        return arrays.array_folder(path, array_files) if array_files else folders.folder(path, files)
+        return arrays.array_folder(path, array_files, spec) if array_files else folders.folder(path, files)
     if path.suffix.lower() in arrays.SUFFIXES:
-        return arrays.array_file(path)
+        return arrays.array_file(path, spec)
     if path.suffix.lower() == parquet.SUFFIX or (archives.is_tar(path) and webdataset.is_shard(path)):
         return _sharded(shards.local([path], path.parent), str(path))
     if archives.is_archive(path):

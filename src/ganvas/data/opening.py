@@ -170,7 +170,7 @@ def find(spec: Spec) -> Source:
         return EMBEDDED[spec.source](spec) if spec.source in EMBEDDED else named.fetched(spec.source)
     try:
         path = Path(spec.source).expanduser()
-        return _sharded(shards.matching(spec.source), spec.source) if _is_pattern(spec, path) else _at(path)
+        return _sharded(shards.matching(spec.source), spec.source) if _is_pattern(spec, path) else _at(path, spec)
     except (FileNotFoundError, ValueError, RuntimeError):  # the last two: nothing can have such a name
         hint = nearest(spec.source, [*EMBEDDED, *named.SETS])
         raise DataError(
@@ -182,7 +182,7 @@ def find(spec: Spec) -> Source:
         ) from error
 
 
-def _at(path: Path) -> Source:
+def _at(path: Path, spec: Spec) -> Source:
     """The source at a path. Raises OSError for what is not there or not readable, DataError for what is no data."""
     if what := unlike_file(path.stat()):
         raise DataError(f"{path} is {what}, which is never read: name a file or a folder.")
@@ -195,9 +195,9 @@ def _at(path: Path) -> Source:
         array_files = [] if _holds_pictures(files) else arrays.files_in(path)
         if not array_files:
             return folders.folder(path, files)
-        return _beside(arrays.array_folder(path, array_files), files, [file.name for file in array_files])
+        return _beside(arrays.array_folder(path, array_files, spec), files, [file.name for file in array_files])
     if path.suffix.lower() in arrays.SUFFIXES:
-        return arrays.array_file(path)
+        return arrays.array_file(path, spec)
     if path.suffix.lower() == parquet.SUFFIX or (archives.is_tar(path) and webdataset.is_shard(path)):
         return _sharded(shards.local([path], path.parent), str(path))
     if archives.is_archive(path):

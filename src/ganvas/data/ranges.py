@@ -32,7 +32,7 @@ class Range:
     @property
     def clips(self) -> bool:
         """Whether numbers beyond it are cut off. Of unit and signed, they are an error."""
-        return self.high > 1
+        return str(self) not in ("unit", "signed")
 
 
 UNIT, SIGNED, BYTES, SIXTEEN_BITS = Range(0.0, 1.0), Range(-1.0, 1.0), Range(0.0, 255.0), Range(0.0, 65535.0)

@@ -151,19 +151,19 @@ def _split(paths: Paths, left: _Strays, notes: list[str]) -> dict[str, Paths]:
         tops, loose = _tops(paths)
         if (folders := split_folders(tops, loose, notes)) is not None:
             return _within(paths, folders, left, notes)
-        if len(tops) == 1 and not loose:
-            paths = [(rows, path[1:]) for rows, path in paths]
-        elif (wrapper := _wrapper(paths, tops)) is not None:
-            left.leave(OUTSIDE, [path for path in paths if path[1][0] != wrapper])
-            paths = [(rows, path[1:]) for rows, path in paths if path[0] == wrapper and len(path) > 1]
-        else:
+        if loose or len(tops) != 1:
             break
-    within = {path[1]: split for _, path in paths if len(path) > 2 and (split := split_named(path[1]))}
+        paths = [(rows, path[1:]) for rows, path in paths]
+    within = {}  # cats/train, cats/test, dogs/train; or set/train, set/test with strays beside the set
+    for name in {path[1] for _, path in paths if len(path) > 2}:
+        split, rest = _split_of(name)
+        if split and _says_nothing(rest):
+            within[name] = (split, "")
     turned = [(rows, [path[1], path[0], *path[2:]]) for rows, path in paths if len(path) > 2 and path[1] in within]
-    inside = _count(turned)  # of cats/train, cats/test, dogs/train, ...
-    if {"train"} < set(within.values()) and are_few(_count(paths) - inside, inside):
+    inside = _count(turned)
+    if {"train"} < {split for split, _ in within.values()} and are_few(_count(paths) - inside, inside):
         left.leave(OUTSIDE, [path for path in paths if len(path[1]) < 3 or path[1][1] not in within])
-        return _within(turned, {folder: (split, "") for folder, split in within.items()}, left, notes)
+        return _within(turned, within, left, notes)
     return {"train": paths}
 
 
@@ -228,18 +228,6 @@ def _split_of(folder: str) -> tuple[str, str]:
 def _says_nothing(rest: str) -> bool:
     """Whether what a folder's name says beside its split is of no importance: ``train_images``."""
     return all(word.lower() in FILLERS for word in rest.split())
-
-
-def _wrapper(paths: Paths, tops: Mapping[str, int]) -> str | None:
-    """A folder that holds nearly everything, and the splits train and another: what lies beside it are strays."""
-    if not tops:
-        return None
-    folder = max(tops, key=lambda name: tops[name])
-    if not are_few(_count(paths) - tops[folder], tops[folder]):
-        return None
-    within = [(rows, path[1:]) for rows, path in paths if path[0] == folder and len(path) > 1]
-    found = split_folders(*_tops(within), [])
-    return folder if found and {"train"} < {split for split, _ in found.values()} else None
 
 
 def _within(paths: Paths, folders: Mapping[str, tuple[str, str]], left: _Strays, notes: list[str]) -> dict[str, Paths]:

@@ -44,7 +44,7 @@ def test_a_run_resumes_in_the_folder_of_its_data(layout: str, ganvas_cli: Comman
     left = {one["reason"] for one in second["left_out"]}
     assert {"a run of ganvas", "a sheet drawn by ganvas", "made by ganvas"} <= left
     said = ganvas_cli("data", ".").out
-    assert f"a run of ganvas: runs/{system}-data/" in said
+    assert f"a run of ganvas (1): runs/{system}-data/" in said
 
 
 def test_what_a_flat_split_lacks_is_said(ganvas_cli: Command, here: Path, refused: Command) -> None:

@@ -99,7 +99,7 @@ def test_a_data_set_is_described_and_drawn(ganvas_cli: Command, here: Path) -> N
     assert lines["a row"] == "image 3x16x16, label number"
     assert lines["classes"] == "cats (2), dogs (1)"
     assert lines["sizes"] == "30x20 (3)"
-    assert lines["left out"] == "1 not an image file (.txt): cats/notes.txt"
+    assert lines["left out"] == "not an image file (.txt) (1): cats/notes.txt"
     assert lines["bad files"] == "1 of 4, skipped"
     assert "dogs/broken.png: " in said.out
     assert "sheet" not in lines

@@ -336,7 +336,7 @@ def test_a_folder_of_sheets_alone_says_what_they_are(tmp_path: Path) -> None:
     save_sheet(IMAGES, tmp_path / "grid.png")
     with pytest.raises(DataError) as caught:
         open_data(str(tmp_path))
-    assert "holds no picture (but 1 a sheet drawn by ganvas, such as grid.png)" in sentence(caught.value)
+    assert "holds no picture (but grid.png, a sheet drawn by ganvas)" in sentence(caught.value)
     assert everything(open_data(str(tmp_path / "grid.png"))).shape[0] == 1  # asked for by its name
 
 

@@ -25,7 +25,15 @@ def empty_files(root: Path, *names: str) -> None:
 
 
 # ---- patterns --------------------------------------------------------------------------------------------------------
-FILES = ("a/train-000.tar", "a/train-001.tar", "a/train-002.tar", "a/b/train-010.tar", "a/x-1-9.tar", "a/x-2-10.tar")
+FILES = (
+    "a/@eaDir/train-000.tar",
+    "a/train-000.tar",
+    "a/train-001.tar",
+    "a/train-002.tar",
+    "a/b/train-010.tar",
+    "a/x-1-9.tar",
+    "a/x-2-10.tar",
+)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +44,9 @@ FILES = ("a/train-000.tar", "a/train-001.tar", "a/train-002.tar", "a/b/train-010
         ("a/train-*.tar", ["train-000.tar", "train-001.tar", "train-002.tar"]),
         ("a/train-00[02].tar", ["train-000.tar", "train-002.tar"]),
         ("a/**/train-{010..010}.tar", ["b/train-010.tar"]),
+        ("a/**/train-000.tar", ["train-000.tar"]),
+        ("a/*/train-0*.tar", ["b/train-010.tar"]),
+        ("a/@eaDir/train-0*.tar", ["train-000.tar"]),
         ("a/*/train-0?0.tar", ["b/train-010.tar"]),
         ("*/train-000.tar", ["a/train-000.tar"]),
         ("a/x-{1..2}-*.tar", ["x-1-9.tar", "x-2-10.tar"]),

@@ -271,8 +271,13 @@ def test_names_that_are_no_text_are_read_and_shown_escaped(tmp_path: Path) -> No
     filled(tmp_path, ["a\nb.png", "c.png", "d.png"])
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png")).write_bytes(encoded(noise(7)))
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xfe\n.txt")).write_bytes(b"")
-    data = open_data(str(tmp_path))
+    (tmp_path / "x\ny.png").write_bytes(b"no picture")
+    data = open_data(f"{tmp_path}?max-bad=1")
     assert len(data) == 4
+    assert list(data.found["bad"]["files"]) == ["x\\ny.png"]
+    with pytest.raises(DataError) as caught:
+        open_data(f"{tmp_path}?strict=true")
+    sentence(caught.value)
     assert data.found["left_out"] == [{"reason": "not an image file (.txt)", "count": 1, "names": ["\\udcfe\\n.txt"]}]
     json.dumps(data.found).encode()
 
@@ -301,7 +306,7 @@ def test_runs_and_sheets_in_a_folder_of_data_are_none_of_it(layout: str, tmp_pat
     run_folder(tmp_path / "runs" / "vae-data")
     for name in ("contact-data.png", "grid.png", "grid.jpg", "grid.webp"):
         save_sheet(IMAGES, tmp_path / name)
-    save_film(tmp_path / "path.gif", IMAGES)
+    save_film(tmp_path / "path.gif", torch.rand(4, 3, 32, 32))
     save_images(tmp_path / "out", [IMAGES], 4)
     data = open_data(str(tmp_path))
     assert (data.kind, data.splits, data.schema.classes) == (before.kind, before.splits, before.schema.classes)

@@ -180,10 +180,16 @@ def test_a_sheet_shows_both_maps_and_both_pictures(translators: Translators, lab
         assert np.array_equal(sheet[2:66, left : left + 64], tile.repeat(2, 0).repeat(2, 1))
 
 
-def test_ids_that_no_map_can_hold_are_refused_and_odd_names_are_read(translators: Translators, tmp_path: Path) -> None:
+def test_ids_that_no_map_can_hold_are_refused_and_odd_names_are_read(
+    translators: Translators, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run, game = opened(translators("maps"))
     label = save(tmp_path / "q?x.png", scene()[0])
     assert edited(run, game, label, 2, of=3).changed
+    monkeypatch.chdir(tmp_path)
+    for name in ("my-maps:1.png", "labels:1.png"):  # as a kind of data begins
+        save(tmp_path / name, scene()[0])
+        assert edited(run, game, Path(name), 2, of=3).changed
     wide = tmp_path / "wide.tif"
     Image.fromarray(scene()[1].astype(np.int32) + 100_000).save(wide)
     with pytest.raises(DataError, match=r"has the instance id 1.*holds ids up to 65535"):

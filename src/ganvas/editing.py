@@ -20,6 +20,7 @@ from ganvas.data.spec import Spec
 from ganvas.errors import DataError, UsageError
 from ganvas.files import atomic_folder
 from ganvas.ops.maps import VOID, coloured
+from ganvas.ops.marks import IMAGE, save_marked
 from ganvas.ops.sheet import save_image, table, to_uint8
 from ganvas.output import kind_of, saving
 from ganvas.run import Run
@@ -174,9 +175,11 @@ def save_edited(path: Path, found: Edited) -> None:
             save_image(table([[old, before, new, after]]), path)
         return
     with saving(path), atomic_folder(path) as part:
-        Image.fromarray(found.labels).save(part / "label.png")
+        save_marked(Image.fromarray(found.labels), part / "label.png", IMAGE)
         if found.instances is not None:
-            Image.fromarray(found.instances).save(part / "instances.png")
+            save_marked(Image.fromarray(found.instances), part / "instances.png", IMAGE)
         for name, pixels in (("before", before), ("picture", after)):
-            Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(part / f"{name}.png")
+            save_marked(
+                Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), part / f"{name}.png", IMAGE
+            )
         kind_of(path, among=("sheet", "folder"))  # nothing must have come into the way meanwhile

@@ -181,7 +181,11 @@ def _reconstructions(
 ) -> Figures:
     """One pass over the images: each against its reconstruction, and the bound of its likelihood."""
     split = parse(dataset.spec).split or ("test" if "test" in dataset.splits else dataset.split)
-    dataset = dataset.part(split)
+    chosen = dataset.part(split)
+    if getattr(game, "classes", 0) and "label" in dataset.schema and "label" not in chosen.schema:
+        note(f"note: {dataset.spec} has no labels in its split {split}: measured on {dataset.split}.")
+        chosen, split = dataset, dataset.split
+    dataset = chosen
     rows, device = drawn(n, len(dataset), seed=seed), next(game.parameters()).device
     parts: tuple[str, ...] = ()
     bounds = Moments()

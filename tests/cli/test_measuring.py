@@ -99,14 +99,15 @@ def test_a_data_set_is_described_and_drawn(ganvas_cli: Command, here: Path) -> N
     assert lines["a row"] == "image 3x16x16, label number"
     assert lines["classes"] == "cats (2), dogs (1)"
     assert lines["sizes"] == "30x20 (3)"
-    assert lines["other files"] == ".txt (1)"
+    assert lines["left out"] == "not an image file (.txt) (1): cats/notes.txt"
     assert lines["bad files"] == "1 of 4, skipped"
     assert "dogs/broken.png: " in said.out
-    assert lines["sheet"] == "contact-pets.png"
-    with Image.open(here / "contact-pets.png") as sheet:
-        assert sheet.width > 60
+    assert "sheet" not in lines
+    assert {path.name for path in here.iterdir()} == {"pets"}  # nothing is written that was not asked for
     found = ganvas_cli("data", f"{folder}?max-bad=50%", "--out", "s.png", "--json").json
     assert (found["kind"], found["rows"], found["sheet"]) == ("images", 3, "s.png")
+    with Image.open(here / "s.png") as sheet:
+        assert sheet.width > 60
     assert found["classes"] == {"cats": 2, "dogs": 1}
     assert list(found["bad"]["files"]) == ["dogs/broken.png"]
     assert isinstance(found["bad"]["count"], int)
@@ -114,7 +115,7 @@ def test_a_data_set_is_described_and_drawn(ganvas_cli: Command, here: Path) -> N
 
 @pytest.mark.parametrize("spec", ["digits?limit=9", "photos?limit=9", "mixture:spiral?limit=9"])
 def test_embedded_data_is_described_likewise(ganvas_cli: Command, here: Path, spec: str) -> None:
-    found = ganvas_cli("data", spec, "--json").json
+    found = ganvas_cli("data", spec, "--json", "--out", "sheet.png").json
     assert found["splits"] == {"train": 9, "test": 9}
     assert (here / found["sheet"]).is_file()
     assert "train 9, test 9" in ganvas_cli("data", spec).out

@@ -207,7 +207,9 @@ def test_paths_say_splits_and_classes(names: str, splits: dict[str, list[int]], 
     assert not found.left_out
 
 
-PATHS = st.lists(st.sampled_from([*SPLITS, "Testing", "dev", "train_x", "test_x", "a", "b", "c.png"]), min_size=1, max_size=4).map("/".join)
+PATHS = st.lists(
+    st.sampled_from([*SPLITS, "Testing", "dev", "train_x", "test_x", "a", "b", "c.png"]), min_size=1, max_size=4
+).map("/".join)
 
 
 @given(st.sets(PATHS, min_size=1))

@@ -25,7 +25,15 @@ def empty_files(root: Path, *names: str) -> None:
 
 
 # ---- patterns --------------------------------------------------------------------------------------------------------
-FILES = ("a/train-000.tar", "a/train-001.tar", "a/train-002.tar", "a/b/train-010.tar", "a/x-1-9.tar", "a/x-2-10.tar")
+FILES = (
+    "a/@eaDir/train-000.tar",
+    "a/train-000.tar",
+    "a/train-001.tar",
+    "a/train-002.tar",
+    "a/b/train-010.tar",
+    "a/x-1-9.tar",
+    "a/x-2-10.tar",
+)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +44,9 @@ FILES = ("a/train-000.tar", "a/train-001.tar", "a/train-002.tar", "a/b/train-010
         ("a/train-*.tar", ["train-000.tar", "train-001.tar", "train-002.tar"]),
         ("a/train-00[02].tar", ["train-000.tar", "train-002.tar"]),
         ("a/**/train-{010..010}.tar", ["b/train-010.tar"]),
+        ("a/**/train-000.tar", ["train-000.tar"]),
+        ("a/*/train-0*.tar", ["b/train-010.tar"]),
+        ("a/@eaDir/train-0*.tar", ["train-000.tar"]),
         ("a/*/train-0?0.tar", ["b/train-010.tar"]),
         ("*/train-000.tar", ["a/train-000.tar"]),
         ("a/x-{1..2}-*.tar", ["x-1-9.tar", "x-2-10.tar"]),
@@ -101,12 +112,28 @@ def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path: Path) -> 
         (["000000.tar", "000001.tar"], {"train": 2}),
         (["test-000.tar"], {"test": 1}),
         (["latest-000.tar", "trainer-001.tar"], {"train": 2}),
+        (["TRAIN-000.tar", "Testing-000.tar", "dev_000.tar"], {"train": 1, "test": 1, "val": 1}),
+        (["Training/000.tar", "eval/000.tar"], {"train": 1, "val": 1}),
+        (["train-000.tar", "val-000.tar", "more.tar"], {"train": 1, "val": 1}),
     ],
 )
 def test_names_tell_splits_where_every_one_does(names: list[str], splits: dict[str, int]) -> None:
     found = by_split(shards(*names))
     assert {split: len(members) for split, members in found.items()} == splits
     assert list(found) == list(splits)
+
+
+def test_shards_of_no_split_and_pictures_beside_are_left_out_and_named(tmp_path: Path) -> None:
+    for name in ("train-000", "Test-000", "more"):
+        parquet(tmp_path / f"{name}.parquet", pictures(2))
+    write(tmp_path, {"preview.png": noise(1), "notes.txt": b""})
+    data = open_data(str(tmp_path))
+    assert data.splits == {"train": 2, "test": 2}
+    assert [(one["reason"], one["names"]) for one in data.found["left_out"]] == [
+        ("outside of the splits", ["more.parquet"]),
+        ("an image beside .parquet files", ["preview.png"]),
+        ("not an image file (.txt)", ["notes.txt"]),
+    ]
 
 
 def test_a_folder_of_pictures_with_a_table_beside_them_is_pictures(tmp_path: Path) -> None:

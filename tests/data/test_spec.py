@@ -19,7 +19,10 @@ from ganvas.errors import GanvasError, UsageError
 SIDES = st.integers(1, 4096)
 WORDS = st.from_regex(r"[A-Za-z0-9_-]+", fullmatch=True)
 SOURCES = st.text(min_size=1).filter(lambda text: "\0" not in text)
-PLAIN = SOURCES.filter(lambda text: not re.match("[a-z][a-z-]+:", text))  # as a path, not as a kind
+COLONS = st.lists(st.sampled_from([*KINDS, *PLANNED, "my-maps", "a", "%3A", "%", "?", "/", "."]), min_size=1).map(
+    ":".join
+)
+PLAIN = SOURCES | COLONS  # also what begins like a kind
 
 NUMBERS = st.floats(-1e6, 1e6) | st.integers(-(10**16), 10**16).map(float)
 RANGES = st.tuples(NUMBERS, NUMBERS).filter(lambda two: two[0] < two[1]).map(lambda two: Range(*two))
@@ -58,7 +61,7 @@ OF_KINDS = {
 }
 SPECS = (
     st.builds(Spec, PLAIN, st.none(), **common, **pictures)
-    | st.builds(Spec, SOURCES, st.just("images"), **common, **pictures)
+    | st.builds(Spec, SOURCES | COLONS, st.just("images"), **common, **pictures)
     | st.builds(Spec, SOURCES, st.just("hub"), **common, **pictures, config=st.none() | WORDS)
     | st.builds(Spec, SOURCES, st.just("mixture"), **common)
     | st.sampled_from(GROUPED).flatmap(
@@ -79,6 +82,18 @@ ALIKE = st.lists(
 def test_a_spec_reads_back_as_itself(spec: Spec) -> None:
     assert parse(str(spec)) == spec
     assert str(parse(str(spec))) == str(spec)
+
+
+@pytest.mark.parametrize("name", ["my-maps:1.png", "images:1.png", "mixture:ring8", "a%3Ab", "hub:", "x:y:z"])
+def test_a_path_that_begins_like_a_kind_is_still_a_path(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert parse(str(Spec(name))) == Spec(name)
+    monkeypatch.chdir(tmp_path)
+    Path(name).touch()
+    assert parse(f"./{name.replace('%', '%25')}").source == f"./{name}"
+    if name.partition(":")[0] not in KINDS:  # a kind that there is not: the file is
+        assert parse(name.replace("%", "%25")) == Spec(name)
 
 
 @given(st.text() | ALIKE)

@@ -129,6 +129,37 @@ def test_samples_are_grouped_by_key_and_those_without_a_picture_are_counted(tmp_
     ]
 
 
+@pytest.mark.parametrize("sidecar", [None, "cls", "json"])
+@pytest.mark.parametrize("name", ["frame.{:04d}", "cat.{}", "2021.01.{:02d}", "v1.5.{}", "Dr. Who {}", "a.b c.{}x"])
+def test_points_in_names_belong_to_the_key(name: str, sidecar: str | None, tmp_path: Path) -> None:
+    """Of a folder of shards as of a shard by itself."""
+    members = {}
+    for i in range(6):
+        members[f"{name.format(i)}.png"] = encoded(noise(i))
+        if sidecar is not None:
+            members[f"{name.format(i)}.{sidecar}"] = b"%d" % (i % 2) if sidecar == "cls" else b'{"label": %d}' % (i % 2)
+    tar(tmp_path / "train-000.tar", members)
+    for source in (tmp_path, tmp_path / "train-000.tar"):
+        data = open_data(str(source))
+        assert everything(data).tolist() == [noise(i).tolist() for i in range(6)]
+        if sidecar == "cls" or (sidecar and source == tmp_path):
+            assert data.tensors(np.arange(6))["label"].tolist() == [0, 1] * 3
+    assert not [one for one in data.found["left_out"] if "image" in one["reason"] and ".json" not in one["reason"]]
+
+
+def test_words_before_a_suffix_are_members_of_one_sample(tmp_path: Path) -> None:
+    members = {}
+    for i in range(3):
+        for j, member in enumerate(("depth.png", "mask2.png", "jpg")):
+            members[f"frame.{i:04d}.{member}"] = encoded(noise(10 * i + j))
+        members[f"frame.{i:04d}.cls"] = b"1"
+    members["@eaDir/x.png"] = encoded(noise(0))
+    data = open_data(str(tar(tmp_path / "train-000.tar", members)))
+    assert everything(data).tolist() == [noise(10 * i + 2).tolist() for i in range(3)]
+    told = {one["reason"]: one["count"] for one in data.found["left_out"]}
+    assert told == {"another image of a sample": 6, "in a hidden folder": 1}
+
+
 def test_a_plain_tar_of_pictures_is_what_it_was(tmp_path: Path) -> None:
     members = {f"{kind}/{i}.png": encoded(noise(i)) for kind in ("b", "a") for i in range(2)}
     data = open_data(str(tar(tmp_path / "set-000.tar", members)))

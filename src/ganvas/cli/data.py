@@ -142,7 +142,7 @@ def _left_out(entry: dict[str, Any]) -> str:
     """One reason for which files are left out: how many, and which."""
     names = ", ".join(entry["names"])
     more = ", ..." if entry["count"] > len(entry["names"]) and not names.endswith("/") else ""
-    return f"{entry['count']:,} {entry['reason']}: {names}{more}"
+    return f"{entry['reason']} ({entry['count']:,}): {names}{more}"
 
 
 def _bad(bad: dict[str, Any], most: int = 10) -> str:

@@ -20,7 +20,7 @@ from PIL import Image
 from ganvas.data.colors import RangeUnknown, Reading, Remarks, extrema, is_deep
 from ganvas.data.pictures import MOST_PIXELS, Preparation, SizesDiffer, decode, opened, prepare, quietly, upright_size
 from ganvas.data.ranges import SIXTEEN_BITS, Extrema, decide, sentence
-from ganvas.data.source import BadPicture, Block, Encoded, Part, Pixels, Rows, Scan, Source, Vectors
+from ganvas.data.source import BadPicture, Block, Encoded, Part, Pixels, Rows, Scan, Source, Vectors, printable
 from ganvas.data.spec import Size, Spec
 from ganvas.data.store import Building
 from ganvas.errors import DataError
@@ -245,7 +245,7 @@ def _fill(
                 bar.update(n)
             present = np.concatenate(kept)
             if not len(present):
-                why = "; ".join(f"{file}: {reason}" for file, reason in bad[:3])
+                why = "; ".join(f"{printable(file)}: {reason}" for file, reason in bad[:3])
                 raise DataError(f"{source.where} has no picture that can be read in its split {split!r} ({why}).")
             names = building.column(f"{split}.name", "uint8", ragged=True)
             for some in np.array_split(present, len(present) // 4096 + 1):  # there may be millions
@@ -262,7 +262,7 @@ def _fill(
             "sizes": dict(sizes.most_common(10)),
             "different_sizes": len(sizes),
             "modes": dict(modes.most_common()),
-            "bad": {"count": len(bad), "of": total, "files": dict(bad[:NAMED])},
+            "bad": {"count": len(bad), "of": total, "files": {printable(file): reason for file, reason in bad[:NAMED]}},
             **scan.found,
         }
     )
@@ -273,7 +273,7 @@ def tolerate(where: str, bad: int, total: int, named: list[tuple[str, str]], spe
     few = min(1, math.ceil(spec.max_bad))  # one, even of a small set, unless none was asked for
     if bad <= (0 if spec.strict else max(few, math.floor(spec.max_bad * total + 1e-9))):
         return
-    names = "; ".join(f"{name}: {reason}" for name, reason in named[:3])
+    names = "; ".join(f"{printable(name)}: {reason}" for name, reason in named[:3])
     limit, remedy = f", over max-bad={100 * spec.max_bad:g}%", "raise it, as in ?max-bad=5%"
     if spec.strict:
         limit, remedy = "", "leave strict=true away"

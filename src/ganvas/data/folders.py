@@ -188,11 +188,7 @@ def scan_paths(
 def _instead(ignored: Counter[str], left_out: Sequence[dict[str, Any]]) -> str:
     """What a place without pictures holds, in brackets."""
     others = [f"{count} {suffix}" for suffix, count in ignored.most_common(5)]
-    others += [
-        f"{one['count']:,} {one['reason']}, such as {one['names'][0]}"
-        for one in left_out
-        if not one["reason"].startswith(NO_IMAGE)
-    ]
+    others += [f"{one['names'][0]}, {one['reason']}" for one in left_out if not one["reason"].startswith(NO_IMAGE)]
     return f" (but {', '.join(others)})" if others else ""
 
 

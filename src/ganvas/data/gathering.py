@@ -24,7 +24,7 @@ from ganvas.data.geometry import Geometry, nearest
 from ganvas.data.groups import Group, Row
 from ganvas.data.maps import instances_of, is_mask, labels_of, read_ids
 from ganvas.data.pictures import Preparation, decode, quietly, read_halves
-from ganvas.data.source import BadPicture, Encoded, LeftOut, Part, Scan
+from ganvas.data.source import BadPicture, Encoded, LeftOut, Part, Scan, printable
 from ganvas.data.spec import Size, Spec
 from ganvas.data.store import Building
 from ganvas.errors import DataError
@@ -179,7 +179,7 @@ def fill(
                     if "labels" in done.fields:
                         _count(done, split, pixels, highest)
                 if not written:
-                    why = "; ".join(f"{file}: {reason}" for file, reason in bad[:3])
+                    why = "; ".join(f"{printable(file)}: {reason}" for file, reason in bad[:3])
                     raise DataError(f"{where} has no picture that can be read in its split {split!r} ({why}).")
                 counts.setdefault(split, {})[side] = written
     building.found.update(
@@ -190,7 +190,7 @@ def fill(
             "sizes": dict(sizes.most_common(10)),
             "different_sizes": len(sizes),
             "modes": dict(modes.most_common()),
-            "bad": {"count": len(bad), "of": total, "files": dict(bad[:NAMED])},
+            "bad": {"count": len(bad), "of": total, "files": {printable(file): reason for file, reason in bad[:NAMED]}},
         }
     )
 

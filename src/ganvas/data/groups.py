@@ -141,7 +141,7 @@ def _fitting(root: Path) -> list[str]:
     splits = {name for name in names if split_named(name)}
     if splits and ("train" in map(split_named, splits) or all(SPLIT.match(name) for name in names)):
         within = set().union(*(_folders_in(root / split) for split in splits))
-        return _spelt(within) or _spelt(within, bare=True)
+        return [] if any(member_of(name) is None for name in within) else _spelt(within) or _spelt(within, bare=True)
     return []
 
 

@@ -30,7 +30,7 @@ MEMBER = re.compile(r"(?:([A-Za-z]+?)[_ -]?)?(A|B|label|inst|img)", re.I)  # a f
 FEW = 3  # strays beside a small set
 THUMBNAIL, OUTSIDE, BESIDE = "in a folder of thumbnails", "outside of the splits", "beside the class folders"
 
-Paths = list[tuple[int, list[str]]]  # row and the parts of its path
+Paths = list[tuple[list[int], list[str]]]  # the rows in one folder, and the parts of their path; "" for the file
 
 
 @dataclass(frozen=True)
@@ -113,11 +113,19 @@ def arrange(names: Sequence[str]) -> Arrangement:
     few lie beside; a split whose pictures lie flat has no labels.
     """
     left, notes = _Strays(names), list[str]()
-    paths: Paths = [(i, name.split("/")) for i, name in enumerate(names)]
-    by_split = _split(paths, left, notes)
-    told = {row: folder for rows in _classes(by_split, left, notes).values() for row, folder in rows.items()}
-    splits = {split: np.array([row for row, _ in rows], np.int64) for split, rows in by_split.items() if rows}
-    return Arrangement(splits, [told.get(row) for row in range(len(names))], left.entries(), notes)
+    by_folder: dict[str, list[int]] = {}
+    for i, name in enumerate(names):
+        by_folder.setdefault(name.rpartition("/")[0], []).append(i)
+    by_split = _split([(rows, [*folder.split("/"), ""] if folder else [""]) for folder, rows in by_folder.items()],
+                      left, notes)  # fmt: skip
+    classes: list[str | None] = [None] * len(names)
+    for split in _labelled(by_split, left, notes):
+        for rows, path in by_split[split]:
+            for row in rows:
+                classes[row] = path[0]
+    splits = {split: np.array(sorted(row for rows, _ in paths for row in rows), np.int64)
+              for split, paths in by_split.items() if paths}  # fmt: skip
+    return Arrangement(splits, classes, left.entries(), notes)
 
 
 class _Strays(LeftOut):
@@ -128,12 +136,13 @@ class _Strays(LeftOut):
         self._all = names
 
     def leave(self, reason: str, paths: Paths) -> None:
-        for row, path in paths:
-            name = self._all[row]
+        for rows, path in paths:
             if len(path) > 1:  # name the folder, not every file in it
-                parts = name.split("/")
-                name = "/".join(parts[: len(parts) - len(path) + 1]) + "/"
-            self.add(reason, name)
+                parts = self._all[rows[0]].split("/")
+                self.add(reason, "/".join(parts[: len(parts) - len(path) + 1]) + "/", len(rows))
+                continue
+            for row in rows:
+                self.add(reason, self._all[row])
 
 
 def _split(paths: Paths, left: _Strays, notes: list[str]) -> dict[str, Paths]:
@@ -142,20 +151,19 @@ def _split(paths: Paths, left: _Strays, notes: list[str]) -> dict[str, Paths]:
         tops, loose = _tops(paths)
         if (folders := split_folders(tops, loose, notes)) is not None:
             return _within(paths, folders, left, notes)
-        if len(tops) == 1 and not loose:
-            paths = [(row, path[1:]) for row, path in paths]
-        elif (wrapper := _wrapper(paths, tops)) is not None:
-            left.leave(OUTSIDE, [path for path in paths if path[1][0] != wrapper])
-            paths = [(row, path[1:]) for row, path in paths if path[0] == wrapper and len(path) > 1]
-        else:
+        if loose or len(tops) != 1:
             break
-    seconds = Counter(path[1] for _, path in paths if len(path) > 2)  # cats/train, cats/test, dogs/train, ...
-    within = {folder: split for folder in seconds if (split := split_named(folder))}
-    inside = sum(seconds[folder] for folder in within)
-    if {"train"} < set(within.values()) and are_few(len(paths) - inside, inside):
-        turned = [(row, [path[1], path[0], *path[2:]]) for row, path in paths if len(path) > 2 and path[1] in within]
+        paths = [(rows, path[1:]) for rows, path in paths]
+    within = {}  # cats/train, cats/test, dogs/train; or set/train, set/test with strays beside the set
+    for name in {path[1] for _, path in paths if len(path) > 2}:
+        split, rest = _split_of(name)
+        if split and _says_nothing(rest):
+            within[name] = (split, "")
+    turned = [(rows, [path[1], path[0], *path[2:]]) for rows, path in paths if len(path) > 2 and path[1] in within]
+    inside = _count(turned)
+    if {"train"} < {split for split, _ in within.values()} and are_few(_count(paths) - inside, inside):
         left.leave(OUTSIDE, [path for path in paths if len(path[1]) < 3 or path[1][1] not in within])
-        return _within(turned, {folder: (split, "") for folder, split in within.items()}, left, notes)
+        return _within(turned, within, left, notes)
     return {"train": paths}
 
 
@@ -165,8 +173,15 @@ def _images(n: int) -> str:
 
 def _tops(paths: Paths) -> tuple[Counter[str], int]:
     """How many paths lie in each top folder, and how many in none."""
-    tops = Counter(path[0] for _, path in paths if len(path) > 1)
-    return tops, len(paths) - sum(tops.values())
+    tops = Counter[str]()
+    for rows, path in paths:
+        if len(path) > 1:
+            tops[path[0]] += len(rows)
+    return tops, _count(paths) - tops.total()
+
+
+def _count(paths: Paths) -> int:
+    return sum(len(rows) for rows, _ in paths)
 
 
 def split_folders(tops: Mapping[str, int], loose: int, notes: list[str]) -> dict[str, tuple[str, str]] | None:
@@ -215,32 +230,20 @@ def _says_nothing(rest: str) -> bool:
     return all(word.lower() in FILLERS for word in rest.split())
 
 
-def _wrapper(paths: Paths, tops: Mapping[str, int]) -> str | None:
-    """A folder that holds nearly everything, and the splits train and another: what lies beside it are strays."""
-    if not tops:
-        return None
-    folder = max(tops, key=lambda name: tops[name])
-    if not are_few(len(paths) - tops[folder], tops[folder]):
-        return None
-    within = [(row, path[1:]) for row, path in paths if path[0] == folder and len(path) > 1]
-    found = split_folders(*_tops(within), [])
-    return folder if found and {"train"} < {split for split, _ in found.values()} else None
-
-
 def _within(paths: Paths, folders: Mapping[str, tuple[str, str]], left: _Strays, notes: list[str]) -> dict[str, Paths]:
     found: dict[str, Paths] = {}
     outside: Paths = []
-    for row, path in paths:
+    for rows, path in paths:
         if len(path) < 2 or path[0] not in folders:
-            outside.append((row, path))
+            outside.append((rows, path))
             continue
         split, rest = folders[path[0]]
-        found.setdefault(split, []).append((row, [rest, *path[1:]] if rest else path[1:]))
+        found.setdefault(split, []).append((rows, [rest, *path[1:]] if rest else path[1:]))
     left.leave(OUTSIDE, outside)
-    inside = len(paths) - len(outside)
+    strays = _count(outside)
     in_order = {split: found[split] for split in SPLITS if split in found}
-    if not are_few(len(outside), inside) and outside:
-        notes.append(f"Not read, for they lie outside of the splits {', '.join(in_order)}: {_images(len(outside))}.")
+    if strays and not are_few(strays, _count(paths) - strays):
+        notes.append(f"Not read, for they lie outside of the splits {', '.join(in_order)}: {_images(strays)}.")
     for split in in_order:
         same = sorted(folder for folder, (name, rest) in folders.items() if name == split and not rest)
         if len(same) > 1:
@@ -248,43 +251,36 @@ def _within(paths: Paths, folders: Mapping[str, tuple[str, str]], left: _Strays,
     return in_order
 
 
-def _classes(by_split: dict[str, Paths], left: _Strays, notes: list[str]) -> dict[str, dict[int, str]]:
-    """The class of each row of the splits that have any. Takes strays out of ``by_split``."""
-    while len({path[0] if len(path) > 1 else None for rows in by_split.values() for _, path in rows}) == 1:
-        if all(len(path) == 1 for rows in by_split.values() for _, path in rows):
-            return {}
-        by_split.update({split: [(row, path[1:]) for row, path in rows] for split, rows in by_split.items()})
-    told: dict[str, dict[int, str]] = {}
-    for split, rows in by_split.items():
-        tops, loose = _tops(rows)
-        held = sum(tops.values())
-        direct = sum(len(path) == 2 for _, path in rows)
-        if not held or 2 * direct <= held:
-            continue
+def _labelled(by_split: dict[str, Paths], left: _Strays, notes: list[str]) -> list[str]:
+    """The splits whose top folders are classes. Takes strays, and folders that hold everything, out of ``by_split``."""
+    while len(tops := {path[0] for paths in by_split.values() for _, path in paths}) == 1 and tops != {""}:
+        by_split.update({split: [(rows, path[1:]) for rows, path in paths] for split, paths in by_split.items()})
+    known: dict[str, set[str]] = {}  # split -> its classes
+    for split, paths in by_split.items():
+        folders, loose = _tops(paths)
+        held = folders.total()
+        if 2 * _count([(rows, path) for rows, path in paths if len(path) == 2]) <= held:
+            continue  # most lie deeper, or none in folders
         if loose and not are_few(loose, held):
-            if len(tops) > 1:
-                shown = ", ".join(printable(folder) for folder in sorted(tops)[:FEW])
-                more = ", ..." if len(tops) > FEW else ""
+            if len(folders) > 1:
+                shown = ", ".join(printable(folder) for folder in sorted(folders)[:FEW])
+                more = ", ..." if len(folders) > FEW else ""
                 notes.append(f"No classes in {split}: beside the folders {shown}{more} lie {_images(loose)}.")
             continue
-        told[split] = {row: path[0] for row, path in rows if len(path) > 1}
-    known = {split: set(rows.values()) for split, rows in told.items()}
-    for split in [
-        split for split in told if split != "train" and "train" in told and not known[split] & known["train"]
-    ]:
-        if len(known[split]) == 1:  # test/unknown/*.png
-            del told[split], known[split]
+        known[split] = set(folders)
+    of_train = known.get("train", set())
+    for split in list(known):
+        if of_train and len(known[split]) == 1 and not known[split] & of_train:  # test/unknown/*.png
+            del known[split]
     if len(set().union(*known.values())) < 2:
-        return {}
-    for split, rows in by_split.items():
-        if split not in told:
+        return []
+    for split, paths in by_split.items():
+        if split not in known:
             notes.append(f"The split {split} has no class folders: it has no labels.")
             continue
-        strays = [(row, path) for row, path in rows if len(path) == 1]
-        left.leave(BESIDE, strays)
-        by_split[split] = [(row, path) for row, path in rows if len(path) > 1]
-        new = sorted(known[split] - known.get("train", known[split]))
-        if new:
-            notes.append(f"{split} has classes that train has not: {', '.join(map(printable, new[:FEW]))}"
-                         f"{', ...' if len(new) > FEW else ''}.")  # fmt: skip
-    return told
+        left.leave(BESIDE, [(rows, path) for rows, path in paths if len(path) == 1])
+        by_split[split] = [(rows, path) for rows, path in paths if len(path) > 1]
+        if new := sorted(known[split] - of_train) if of_train else []:
+            shown = ", ".join(printable(folder) for folder in new[:FEW]) + ", ..." * (len(new) > FEW)
+            notes.append(f"The split {split} has classes that train has not: {shown}.")
+    return list(known)

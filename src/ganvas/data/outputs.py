@@ -47,7 +47,9 @@ def without_outputs(root: str, files: Sequence[File], left_out: LeftOut) -> list
     candidates = [file for file in files if file[1] > 0]
     newest = heapq.nlargest(LOOKED_AT, candidates, key=lambda file: file[2])
     contacts = [file for file in candidates if file[0].rpartition("/")[2].startswith(CONTACT)]
-    marks = {name: mark_of(os.path.join(root, name)) for name, _, _ in {*newest, *contacts[:LOOKED_AT]}}
+    top = [file for file in candidates if "/" not in file[0]]  # where commands write that name no other folder
+    some = {*newest, *contacts[:LOOKED_AT], *(top if len(top) <= LOOKED_AT else ())}
+    marks = {name: mark_of(os.path.join(root, name)) for name, _, _ in some}
     ours = {name for name, mark in marks.items() if mark == SHEET}
     made = _folders_made(root, files) if IMAGE in marks.values() else set()
     if not ours and not made:

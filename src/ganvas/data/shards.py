@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ganvas.data.layout import is_hidden
 from ganvas.data.source import SPLITS, split_named
 from ganvas.errors import DataError
 
@@ -58,7 +59,15 @@ def matching(pattern: str) -> list[Shard]:
             raise DataError(f"{shown} matches no file{missing}; check the pattern.")
         found.update(matches)
     fixed = whole[: match.start()] if (match := MAGIC.search(whole)) else whole
-    return local(found, os.path.dirname(fixed) or ".")
+    literal = {"..", *whole.split("/")}
+    shards = [
+        shard
+        for shard in local(found, os.path.dirname(fixed) or ".")
+        if not any(is_hidden(part) and part not in literal for part in shard.name.split("/"))
+    ]
+    if not shards:
+        raise DataError(f"{shown} matches hidden files alone; name them without a wildcard.")
+    return shards
 
 
 def _shown(text: str) -> str:

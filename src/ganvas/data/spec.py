@@ -14,8 +14,10 @@ from ganvas.errors import UsageError, nearest
 Size = tuple[int, int]  # width, height
 
 KINDS = {
-    "images": "a folder, zip or tar of pictures, .npz or .npy arrays, Parquet files or WebDataset shards (a folder of "
-    "them, or a pattern: 'data/train-*.parquet', 'train-{000..119}.tar'), or a named set such as digits or cifar10",
+    "images": "a folder, zip or tar of pictures (folders named train, test or val, in any case, and training, testing, "
+    "valid, validation, dev or eval, are splits; others are classes), .npz or .npy arrays, Parquet files or WebDataset "
+    "shards (a folder of them, or a pattern: 'data/train-*.parquet', 'train-{000..119}.tar'), or a named set such as "
+    "digits or cifar10",
     "hub": "pictures of the Hugging Face Hub, by the name of their data set: hub:mnist",
     "mixture": "points of a known density in the plane: ring8, grid25 or spiral",
     "paired": "pairs of pictures, matched by name: a folder with A/ and B/, trainA/ and trainB/ or train_A/ and "

@@ -27,7 +27,7 @@ from ganvas.data.colors import Reading
 from ganvas.data.dataset import Arrays, Dataset
 from ganvas.data.dataset import Rows as AnyRows
 from ganvas.data.pictures import Preparation, decode, hushed
-from ganvas.data.source import BadPicture, Encoded, Rows, Scan, Source
+from ganvas.data.source import BadPicture, Encoded, Rows, Scan, Source, printable
 from ganvas.data.spec import Spec
 from ganvas.data.store import digest
 from ganvas.errors import DataError
@@ -243,7 +243,11 @@ class Streamed(Dataset):
             "sizes": dict(shared.sizes.most_common(10)),
             "different_sizes": len(shared.sizes),
             "modes": {},
-            "bad": {"count": len(shared.bad.found), "of": shared.bad.total, "files": dict(shared.bad.found)},
+            "bad": {
+                "count": len(shared.bad.found),
+                "of": shared.bad.total,
+                "files": {printable(file): why for file, why in shared.bad.found.items()},
+            },
             "arrangement": [*found.get("arrangement", []), *says],
             "left_out": [*shared.source.left_out, *found.get("left_out", [])],
             "notes": found.get("notes", []),

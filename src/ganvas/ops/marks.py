@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image, PngImagePlugin
 
 SHEET, IMAGE = "ganvas sheet", "ganvas image"
-HEAD = 512  # bytes at either end of a file that hold the mark
+HEAD = 1024  # bytes at either end of a file that hold the mark, after the palette of a GIF
 SOFTWARE = 0x0131  # the Exif tag
 JPEG: dict[str, Any] = {"quality": 95, "subsampling": 0}
 LOSSY = {".jpg": JPEG, ".jpeg": JPEG, ".webp": {"quality": 95}}

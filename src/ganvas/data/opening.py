@@ -57,7 +57,7 @@ def open_data(spec: str, *, prefer: Sequence[str] = (), natural: bool = False, v
             [source.identity, preparation],
             lambda building: build(source, asked, building, natural=natural),
             verify=verify,
-            about=describe(str(asked), asked.source, source.identity, preparation),
+            about=describe(str(asked), "" if asked.source in EMBEDDED else source.where, source.identity, preparation),
         )
     except OSError as error:  # what was there a moment ago
         raise DataError(f"{error.filename or source.where} cannot be read: {error.strerror or error}.") from error

@@ -16,13 +16,13 @@ import re
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ganvas import locks
-from ganvas.files import cache_folder, remove
+from ganvas.files import cache_folder, leftovers, remove
 
 MANIFEST = "manifest.json"
 STORES, SETS, WEIGHTS, HUB = "stores", "datasets", "weights", "hub"
@@ -45,6 +45,19 @@ def stores() -> Path:
 def lock_of(path: Path) -> Path:
     """The lock of whoever writes ``path``, a file or folder of the cache."""
     return path.with_name(f".{path.name}.lock")
+
+
+@contextmanager
+def fetching(path: Path) -> Iterator[None]:
+    """Around the download of a file, into the cache or elsewhere: of processes that want it at once one is in here, and
+    what killed ones left half-done is gone. Raises OSError where its folder cannot be written."""
+    clean_up()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locks.locked(lock_of(path)):
+        for part, meant in leftovers(path.parent):
+            if meant == path:
+                remove(part)
+        yield
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -112,7 +125,7 @@ def _store(path: Path) -> Entry:
 def _set(path: Path) -> Entry:
     """A named set. What its owner put there has no record of a first download beside it, and is not ours to remove."""
     files = [file for file in _inside(path) if file.suffix != ".sha256"]
-    fetched = all(_record(file).exists() for file in files)
+    fetched = files and all(_record(file).exists() for file in files)
     return _entry(path, "download", path.name, kept="" if fetched else "not fetched by ganvas")
 
 

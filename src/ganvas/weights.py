@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ganvas.cache import fetching, mark_used
 from ganvas.errors import Damaged, MissingWeights, UsageError, nearest
 from ganvas.files import atomic, cache_folder, sha256, writing
 
@@ -124,6 +125,8 @@ def find(name: str) -> Path:
         for file, digest in entry.files:
             if (path := folder / file).is_file():
                 _check(path, digest, name)
+                if folder == cache_folder() / "weights":
+                    mark_used(path)
                 return path
     raise MissingWeights(
         f"{name} ({entry.what}) is not at hand: run `ganvas fetch {name}`, or get {entry.url} ({entry.megabytes:g} MB) "
@@ -173,33 +176,46 @@ def fetch(name: str, dest: Path | None = None, *, progress: bool | None = None) 
     name, entry = _entry(name)
     file, digest = entry.files[0]
     path = (dest or cache_folder() / "weights") / file
-    if path.is_file():
-        try:
-            _check(path, digest, name)
-            return path
-        except Damaged:
-            path.unlink()
+    if _is_whole(path, digest, name):
+        return path
+    bar = sys.stderr.isatty() if progress is None else progress
+    with writing(path, "make room, or use another --dest", UsageError), fetching(path):
+        if not _is_whole(path, digest, name):  # another process may have fetched it meanwhile
+            _download(entry.url, path, digest, bar)
+    return path
+
+
+def _is_whole(path: Path, digest: str, name: str) -> bool:
+    """Whether a file is there, and the one published."""
+    if not path.is_file():
+        return False
+    try:
+        _check(path, digest, name)
+    except Damaged:
+        return False
+    return True
+
+
+def _download(url: str, path: Path, digest: str, bar: bool) -> None:
     import pooch
     import requests
 
-    bar = sys.stderr.isatty() if progress is None else progress
-    with writing(path, "make room, or use another --dest", UsageError), atomic(path) as part:
+    with atomic(path) as part:
         try:
-            pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 20)(entry.url, str(part), None)
+            pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 20)(url, str(part), None)
         except requests.RequestException as error:
             raise MissingWeights(
-                f"{entry.url} cannot be downloaded ({_reason(error)}): try again, or get it in another way and put it "
-                f"as {file} into {path.parent}."
+                f"{url} cannot be downloaded ({_reason(error)}): try again, or get it in another way and put it "
+                f"as {path.name} into {path.parent}."
             ) from error
         whole = sha256(part)
         if not whole.startswith(digest):
             raise Damaged(
-                f"{entry.url} gave a file of SHA-256 {whole} where {digest} is published: nothing was kept; try again."
+                f"{url} gave a file of SHA-256 {whole} where {digest} is published: nothing was kept; try again."
             )
     if whole != digest:
         with atomic(_record(path)) as part:
-            part.write_text(f"{whole}  {file}\n")
-    return path
+            part.write_text(f"{whole}  {path.name}\n")
 
 
 def _entry(name: str) -> tuple[str, Published]:

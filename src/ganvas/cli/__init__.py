@@ -1,6 +1,7 @@
 """The command line: ``ganvas COMMAND ...``, one typed function a command, whose signature and docstring are its help.
 
     data.py      systems, data, fetch
+    cache.py     cache
     runs.py      train, info, runs, calibrate, report
     verbs.py     sample, encode, reconstruct, interpolate, traverse
     translation.py  translate, edit
@@ -30,7 +31,7 @@ from ganvas.errors import GanvasError, UsageError, nearest
 from ganvas.threads import limit_spinning
 
 BUG = 1
-LIGHT = ("info", "runs", "report")  # commands that need no torch
+LIGHT = ("info", "runs", "report", "cache")  # commands that need no torch
 
 
 def main() -> None:
@@ -119,6 +120,7 @@ def _nothing() -> None:
 def _commands() -> dict[str, Callable[..., Any]]:
     """The commands by name, in the order in which people meet them."""
     from ganvas.cli.benchmarks import benchmark
+    from ganvas.cli.cache import cache
     from ganvas.cli.data import data, fetch, systems
     from ganvas.cli.exchange import export, import_
     from ganvas.cli.measures import compare, evaluate
@@ -126,7 +128,7 @@ def _commands() -> dict[str, Callable[..., Any]]:
     from ganvas.cli.translation import edit, translate
     from ganvas.cli.verbs import encode, interpolate, reconstruct, sample, traverse
 
-    functions = (systems, data, fetch, train, info, runs, sample, encode, reconstruct, interpolate, traverse,
+    functions = (systems, data, fetch, cache, train, info, runs, sample, encode, reconstruct, interpolate, traverse,
                  translate, edit, evaluate, compare, benchmark, calibrate, report, import_, export)  # fmt: skip
     return {function.__name__.rstrip("_"): function for function in functions}
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import sys
 from pathlib import Path
 
+from ganvas.cache import fetching
 from ganvas.data import named
 from ganvas.data.named import SETS, Download
 from ganvas.errors import DataError, UsageError, nearest
@@ -29,42 +32,71 @@ def fetch(name: str, dest: Path | None = None) -> Path:
 
 
 def _obtain(download: Download, folder: Path) -> None:
-    """One file, unless it is there whole."""
-    file, record = folder / download.file, folder / f"{download.file}.sha256"
-    kept = record.read_text().split()[0] if record.is_file() and record.read_text().strip() else None
-    if file.is_file() and kept is not None and sha256(file) == kept:
+    """One file, unless it is there whole. Of processes that ask at once, one downloads and the others wait."""
+    file = folder / download.file
+    if _is_recorded(file):
         return
-    _download(download, folder, download.checksum if kept is None else f"sha256:{kept}")
-    if kept is None:
-        with atomic(record) as part:
-            part.write_text(f"{sha256(file)}  {download.file}\n")
+    try:
+        with fetching(file):
+            if not _is_recorded(file):
+                _download(download, file)
+    except OSError as error:
+        raise DataError(
+            f"{file} cannot be written ({error.strerror or error}): make room, or use another --dest."
+        ) from error
 
 
-def _download(download: Download, folder: Path, checksum: str | None) -> None:
-    """Fetches with pooch, which writes beside and renames, and leaves a file of that checksum as it is."""
+def _is_recorded(file: Path) -> bool:
+    """Whether the file is there, and the one that was first downloaded."""
+    return file.is_file() and (kept := _recorded(file)) is not None and sha256(file) == kept
+
+
+def _recorded(file: Path) -> str | None:
+    """The SHA-256 of the first download; None where none is written down."""
+    record = _record(file)
+    found = re.match(r"[0-9a-f]{64}\b", record.read_text(errors="replace")) if record.is_file() else None
+    return found[0] if found else None
+
+
+def _record(file: Path) -> Path:
+    return file.with_name(f"{file.name}.sha256")
+
+
+def _download(download: Download, file: Path) -> None:
+    """Fetches the file, unless what is there has its checksum, and records its SHA-256."""
     import pooch
     import requests
 
-    pooch.get_logger().setLevel("WARNING")
-    downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=30)
-    try:
-        pooch.retrieve(download.url, checksum, download.file, folder, downloader=downloader)
-    except requests.RequestException as error:
-        if error.response is not None:
-            error.response.close()  # pooch leaves it open
-        raise DataError(
-            f"{download.url} could not be fetched ({_reason(error)}): check the network, or get the file elsewhere and "
-            f"put it at {folder / download.file}."
-        ) from error
-    except ValueError as error:
-        raise DataError(
-            f"{download.url} did not give the file of {checksum}: try again later, or get it elsewhere and put it at "
-            f"{folder / download.file}."
-        ) from error
-    except OSError as error:
-        raise DataError(
-            f"{folder / download.file} cannot be written ({error.strerror or error}): make room, or use another --dest."
-        ) from error
+    kept = _recorded(file)
+    checksum = download.checksum if kept is None else f"sha256:{kept}"
+    if not (file.is_file() and _has(file, checksum)):
+        with atomic(file) as part:
+            try:
+                pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=30)(download.url, str(part), None)
+            except requests.RequestException as error:
+                if error.response is not None:
+                    error.response.close()  # pooch leaves it open
+                raise DataError(
+                    f"{download.url} could not be fetched ({_reason(error)}): check the network, or get the file "
+                    f"elsewhere and put it at {file}."
+                ) from error
+            if not _has(part, checksum):
+                raise DataError(
+                    f"{download.url} did not give the file of {checksum}: try again later, or get it elsewhere and put "
+                    f"it at {file}."
+                )
+    if kept is None:
+        with atomic(_record(file)) as part:
+            part.write_text(f"{sha256(file)}  {download.file}\n")
+
+
+def _has(file: Path, checksum: str | None) -> bool:
+    """Whether a file has a checksum, "md5:..." or "sha256:..."; where none is known, any file has."""
+    if checksum is None:
+        return True
+    way, _, digits = checksum.partition(":")
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, way).hexdigest() == digits
 
 
 def _reason(error: Exception) -> str:

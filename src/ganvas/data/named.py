@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from ganvas.cache import mark_used
 from ganvas.data import celeba, cifar, lsun, svhn
 from ganvas.data.source import Source
 from ganvas.data.spec import filled, parse
@@ -120,6 +121,7 @@ def fetched(name: str) -> Source:
             f"{SETS[name].title} is not on this machine: run `ganvas fetch {name}`, or name a folder with "
             f"{SETS[name].originals}."
         )
+    mark_used(folder(name))
     return source
 
 

@@ -67,6 +67,7 @@ def open_data(spec: str, *, prefer: Sequence[str] = (), natural: bool = False, v
             asked,
             lambda building: build(source, asked, building, natural=natural),
             verify=verify,
+            where="" if asked.source in EMBEDDED else source.where,
         )
     except OSError as error:  # what was there a moment ago
         raise DataError(
@@ -79,14 +80,14 @@ def open_data(spec: str, *, prefer: Sequence[str] = (), natural: bool = False, v
     return Dataset(asked, "mixture" if source.mixture else "images", source.layout, store, source.mixture)
 
 
-def _ranged(address: list[Any], asked: Spec, build: Callable[[Building], None], *, verify: bool) -> Store:
+def _ranged(address: list[Any], asked: Spec, build: Callable[[Building], None], *, verify: bool, where: str) -> Store:
     """The store of an address, and of the range and the limit on pixels where a spec says any.
 
     A store for which the range was decided is also that of the spec that says this very range.
     """
 
     def built(address: list[Any]) -> Store:
-        about = describe(str(asked), asked.source, address[0], address[1:])
+        about = describe(str(asked), where, address[0], address[1:])
         return obtain(address, build, verify=verify, about=about)
 
     if asked.max_pixels is not None:
@@ -142,10 +143,10 @@ def _obtain(grouped: Group, asked: Spec, *, alike: bool, verify: bool) -> Store:
 
     preparation = [asked.size, asked.load_size, asked.scale_width, asked.channels, asked.holdout, asked.limit, alike]
     address: list[Any] = [grouped.identity, preparation]
-    store = _ranged(address, asked, build, verify=verify)
+    store = _ranged(address, asked, build, verify=verify, where=grouped.where)
     void = no_class_of(asked)
     if grouped.kind == "labels" and UNLIKE not in store.found and not _reads(store, void, asked.void is not None):
-        store = _ranged([*address, ["void", void]], asked, build, verify=verify)
+        store = _ranged([*address, ["void", void]], asked, build, verify=verify, where=grouped.where)
     return store
 
 

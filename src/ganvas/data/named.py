@@ -107,6 +107,20 @@ SETS = {
 }
 
 
+EMBEDDED = ("digits", "photos")  # sets that come with the packages we build on
+
+
+def names() -> list[str]:
+    """All names that a data spec may have for its source."""
+    return [*EMBEDDED, *SETS]
+
+
+def absent(source: str) -> str:
+    """The sentence on a source that is not there."""
+    hint = nearest(source, names())
+    return f"There is no data {source!r}: it is neither a file or folder nor a named set; {hint}."
+
+
 def folder(name: str) -> Path:
     """Where a named set lies once it is fetched."""
     return cache_folder() / "datasets" / name

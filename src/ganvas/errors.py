@@ -19,6 +19,8 @@ import signal
 from collections.abc import Iterable
 from pathlib import Path
 
+NEAR = 0.65  # how alike two names must be, from 0 to 1, for one to be a misspelling of the other
+
 
 class GanvasError(Exception):
     """Anything a user can cause and mend."""
@@ -67,10 +69,25 @@ class Stopped(GanvasError):  # noqa: N818 - a state, named as users say it
         self.exit_code, self.checkpoint = 128 + number, checkpoint
 
 
+def near(word: str, names: Iterable[str]) -> str | None:
+    """The name that a misspelled word stands for, if one is near: case, dashes and underscores do not count, and a
+    number stands for itself alone."""
+    plain = {_plain(name): name for name in reversed(list(names))}
+    if word.lstrip("+-").isdecimal():
+        return None
+    close = difflib.get_close_matches(_plain(word), plain, n=1, cutoff=NEAR)
+    return plain[close[0]] if close else None
+
+
+def _plain(word: str) -> str:
+    return word.lstrip("-").replace("-", "_").casefold()
+
+
 def nearest(word: str, names: Iterable[str]) -> str:
-    """A clause that helps with a misspelt name: the nearest one if any is near, and the whole choice if it is short."""
+    """A clause that helps with a misspelled name: the nearest one if any is near, and the whole choice if it is
+    short."""
     names = list(names)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}?" if close else ""
+    close = near(word, names)
+    hint = f"did you mean {close!r}?" if close else ""
     choice = f"one of: {', '.join(names)}" if 0 < len(names) <= 40 else ""
     return " ".join(part for part in (hint, f"({choice})" if hint and choice else choice) if part)

@@ -12,6 +12,7 @@ A damaged checkpoint is named and the one before it is used.
 
 from __future__ import annotations
 
+import difflib
 import math
 import os
 import re
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from ganvas.game import Game
 
+RUNS_NAMED = 4  # where one is asked for that is not there
 READS = 5  # tries to read a checkpoint that another process may be replacing
 
 __all__ = ["Checkpoint", "Run", "RunConfig", "differences", "load", "origins", "runs", "writing"]
@@ -80,7 +82,7 @@ class Run:
                 )
             config = msgspec.convert(raw, RunConfig)
         except (FileNotFoundError, NotADirectoryError):
-            raise RunError(f"{folder} is not a run folder: it has no config.json.") from None
+            raise RunError(_no_run(folder)) from None
         except (OSError, ValueError) as error:  # msgspec's errors, which name the field, are ValueErrors
             raise RunError(f"{file} cannot be read: {error}; restore it from a copy.") from None
         return cls(folder, config)
@@ -433,6 +435,19 @@ def _claim(folder: Path) -> None:
         strange = not Run.exists(folder) and any(not file.name.startswith(".") for file in folder.iterdir())
     if strange:
         raise RunError(f"{folder} is not empty and holds no run; choose another --out.")
+
+
+def _no_run(folder: Path) -> str:
+    """The sentence on a folder that is no run: whether it is there at all, and which runs lie near it."""
+    if folder.exists():
+        return f"{folder} is not a run folder: it has no config.json."
+    places = dict.fromkeys([folder.parent, Path("runs")])
+    there = [str(run.parent) for place in places for run in sorted(place.glob("*/config.json"))]
+    alike = difflib.get_close_matches(str(folder), there, n=RUNS_NAMED, cutoff=0)
+    more = f" and {len(there) - len(alike)} more" if len(there) > len(alike) else ""
+    return f"There is no run {folder}: " + (
+        f"there are {', '.join(alike)}{more}." if alike else "ganvas train makes one."
+    )
 
 
 def _step(folder: Path) -> int:

@@ -18,6 +18,7 @@ import folders
 from ganvas import games
 from ganvas.cli import run
 from ganvas.cli.flags import LARGEST_SEED
+from ganvas.data import keys as data_keys
 from trained import Trained
 
 LONG = "x" * 300  # longer than a file name may be
@@ -42,18 +43,71 @@ LONG = "x" * 300  # longer than a file name may be
         ("train avae --data digitz", "no data 'digitz': it is neither a file or folder nor a named set; did you mean"),
         ("data mixture:ring9", "no mixture 'ring9': did you mean 'ring8'?"),
         ("data mixtures:ring8", "no kind of data 'mixtures': did you mean 'mixture'?"),
-        ("compare a b --metrics ssmi", "no metric 'ssmi': did you mean 'ssim'?"),
-        ("compare a b --metrics modes", "no metric 'modes'"),  # which is of points
+        ("compare digits digits --metrics ssmi", "no metric 'ssmi': did you mean 'ssim'?"),
+        ("compare digits digits --metrics modes", "no metric 'modes'"),  # which is of points
         ("train avae --data digits --keep-best sim", "--keep-best 'sim' is neither a metric (mse, "),
         ("fetch cifar", "nothing called 'cifar' to fetch: did you mean 'cifar10'?"),
         ("interpolate runs/a --out a.png --path slrp", "--path cannot be 'slrp': did you mean 'slerp'? (one of: "),
         ("train avae --data digits --latent-loss nl", "--latent-loss cannot be 'nl': did you mean 'nll'? (one of: "),
         ("train avae --data digits --device gpu", "no device 'gpu': auto, cpu, cuda or mps"),
-        ("train avae --data digits --precision fp16", "no precision 'fp16': auto, fp32 or bf16"),
+        ("train avae --data digits --precision fp16", "--precision cannot be 'fp16': one of: auto, fp32, bf16"),
     ],
 )  # fmt: skip
 def test_unknown_names_are_answered_with_the_nearest(refused: Refusal, words: str, says: str) -> None:
     assert says in refused(*words.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("train dcgan --data digits --lr 0.001", "no flag --lr: did you mean --lr-critic or --lr-generator? (see"),
+        ("train dcgan --data digits --beta 0.5", "no flag --beta; ganvas train avae, ganvas train vae, ganvas train "),
+        ("train dcgan --data digits --size 64", "no flag --size: size is a key of the data: --data 'SPEC?size=64'"),
+        ("train dcgan --data digits --size=64", "no flag --size: size is a key of the data: --data 'SPEC?size=64'"),
+        ("train dcgan --data digits --image-size 64", "size is a key of the data: --data 'SPEC?size=64' (see"),
+        ("train dcgan --data digits --load-size 64", "load_size is a key of the data: --data 'SPEC?load_size=64' (see"),
+        ("train dcgan --data digits --hflip", "flip is a key of the data: --data 'SPEC?flip=true' (see"),
+        ("encode runs/a b --out a.npz --split test", "split is a key of the data: 'INPUT?split=test' (see"),
+        ("data digits --limit 9", "limit is a key of the data: 'SPEC?limit=9' (see"),
+        ("train dcgan --data digits --epochs 5", "did you mean --steps, of which an epoch has as many as the data has"),
+        ("train dcgan --data digits --gpus 0", "no flag --gpus: did you mean --device? (see"),
+        ("train dcgan --data digits --resume", "no flag --resume: the same command as before resumes a run (see"),
+        ("train dcgan --data digits --class 3", "no flag --class; ganvas sample, ganvas interpolate, ganvas traverse"),
+        ("report runs/a --out x", "no flag --out: the report is written into the run folder, as RUN/report.html (see"),
+        ("evaluate runs/a --out x", "no flag --out: figures go to stdout and into the run folder; with --json as one"),
+        ("sample runs/a --out a.png --metrics mse", "no flag --metrics; ganvas evaluate, ganvas compare have it (see"),
+        ("sample runs/a --out a.png --qqq", "There is no flag --qqq (see ganvas sample --help)."),
+    ],
+)  # fmt: skip
+def test_flags_that_belong_elsewhere_are_sent_there(refused: Refusal, words: str, says: str) -> None:
+    assert says in refused(*words.split())
+
+
+@pytest.mark.parametrize("key", data_keys())
+@pytest.mark.parametrize(
+    "command",
+    ["train vae --data digits", "evaluate runs/a", "calibrate runs/a", "data digits", "encode runs/a b --out a.npz",
+     "reconstruct runs/a b --out a", "translate runs/a b --out a", "sample runs/a --out a"],
+)  # fmt: skip
+def test_a_key_of_the_data_given_as_a_flag_is_sent_to_the_data(refused: Refusal, command: str, key: str) -> None:
+    said = refused(*command.split(), f"--{key}", "7")
+    if command.startswith("sample"):
+        assert f"{key} is a key of the data" in said or "did you mean --c" in said
+    else:
+        assert f"{key} is a key of the data: " in said
+        assert f"?{key}=7'" in said
+
+
+def test_switches_may_be_written_with_underscores(ganvas_cli: Command) -> None:
+    for word, value in (
+        ("--batch_norm_critic", True),
+        ("--no_batch_norm_critic", False),
+        ("--no-batch-norm-critic", False),
+    ):
+        config = ganvas_cli(
+            "train", "dcgan", "--data", "digits?limit=9", "--preset", "tiny", word, "--dry-run", "--json"
+        )
+        assert config.json["config"]["leaves"]["batch_norm_critic"] is value
 
 
 @pytest.mark.parametrize(
@@ -72,8 +126,8 @@ def test_unknown_names_are_answered_with_the_nearest(refused: Refusal, words: st
         (f"train gan --data digits --seed {2**63}", f"--seed: '{2**63}' is not a whole number from 0 to "),
         ("train avae --data digits --lr fast", "--lr: 'fast' is not a number (see ganvas train avae --help)."),
         ("train dcgan --data digits --batch-norm-critic=yes", "'yes' is not true or false (or none) (see "),
-        ("info a b c", "ganvas info has no use for b, c (see ganvas info --help)."),
-        ("info a -- --b", "ganvas info has no use for --b (see ganvas info --help)."),
+        ("info a b c", "ganvas info does not expect b, c (see ganvas info --help)."),
+        ("info a -- --b", "ganvas info does not expect --b (see ganvas info --help)."),
     ],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
@@ -101,10 +155,10 @@ def test_flags_that_do_not_fit_are_one_plain_sentence_in_every_terminal(
         ("train vae --data mixture:ring8", "vae learns from images; this data has none"),
         ("train vae --data digits?size=33", "Images of 33x33 do not fit these nets"),
         ("train vae --data photos?limit=20 --conditional", "needs classes, and this data has none"),
-        ("train gan --data digits --init nowhere", "nowhere is not a run folder"),
+        ("train gan --data digits --init nowhere", "There is no run nowhere: ganvas train makes one"),
         ("runs nowhere", "There is no folder nowhere"),
         (f"runs {LONG}", "There is no folder xxx"),
-        ("info nowhere", "nowhere is not a run folder"),
+        ("info nowhere", "There is no run nowhere: ganvas train makes one"),
         (f"info {LONG}", "File name too long"),
         ("compare digits digits --metrics ,", "--metrics takes one or more names"),
         ("compare digits digits -n 1", "-n must be at least 2, not 1"),
@@ -131,8 +185,8 @@ def test_values_that_make_no_sense_are_refused_before_anything_is_written(
         ("avae", "calibrate RUN -n 0", "-n must be at least 1, not 0"),
         ("avae", "evaluate RUN -n 1", "-n must be at least 2, not 1"),
         ("avae", "sample RUN --out a.png --class 3", "knows no class '3': it was not trained with --conditional"),
-        ("vae", "sample RUN --out a.png --class 10", "knows no class '10': did you mean '1'? (one of: 0, 1, "),
-        ("vae", "sample RUN --out a.png --class -1", "knows no class '-1': did you mean '1'? (one of: 0, 1, "),
+        ("vae", "sample RUN --out a.png --class 10", "knows no class '10': one of: 0, 1, "),
+        ("vae", "sample RUN --out a.png --class -1", "knows no class '-1': one of: 0, 1, "),
         ("vae", "interpolate RUN --out a.png --class three", "knows no class 'three': one of: 0, 1, "),
         ("vae", "reconstruct RUN photo.png --out a.png", "needs a class of each image (0, 1, "),
         ("avae", "sample RUN --out a.png --truncation 0", "--truncation must be positive, not 0.0"),
@@ -159,7 +213,7 @@ def test_values_that_make_no_sense_are_refused_before_anything_is_written(
         ("avae", "encode RUN digits?split=tset --out a.npz", "no split 'tset': did you mean 'test'?"),
         ("avae", "evaluate RUN --metrics fd-alx", "no metric 'fd-alx': did you mean 'fd-alex'?"),
         ("avae", "evaluate RUN --metrics elbo", "has no elbo: one of: mse, "),
-        ("gan", "evaluate RUN --metrics mse", "has no mse: did you mean 'modes'? (one of: modes)"),
+        ("gan", "evaluate RUN --metrics mse", "has no mse: one of: modes"),
         ("gan", "evaluate RUN --data digits", "takes vector [2], and digits has image [1, 32, 32]"),
         ("gan", "compare RUN digits", "draws no samples of images"),
         ("avae", "compare RUN RUN --metrics mse", "Samples have no partners to be compared with, as mse would"),
@@ -223,7 +277,13 @@ def test_what_cannot_be_written_is_said_and_what_is_in_the_way_stays(
 def test_a_folder_that_is_no_run_is_said_to_be_none(refused: Refusal, here: Path, command: str) -> None:
     (here / "photos").mkdir()
     assert "photos is not a run folder: it has no config.json" in refused(*command.replace("FOLDER", "photos").split())
-    assert "a.txt is not a run folder" in refused(*command.replace("FOLDER", "a.txt").split())
+    assert "There is no run a.txt: ganvas train makes one" in refused(*command.replace("FOLDER", "a.txt").split())
+    for i in range(6):
+        folders.build(here / f"runs/r{i}")
+    said = refused(*command.replace("FOLDER", "runs/r9").split())
+    assert said.startswith("There is no run runs/r9: there are runs/r")
+    assert said.count("runs/r") == 5
+    assert said.endswith(" and 2 more.")
 
 
 @pytest.mark.parametrize("command", ["sample RUN --out a.png", "evaluate RUN", "calibrate RUN -n 8"])

@@ -17,7 +17,7 @@ GANVAS = [sys.executable, "-m", "ganvas"]
 HEAVY = ("torch", "matplotlib", "sklearn", "skimage", "jinja2", "numpy")
 
 
-def modules(here: Path, *words: str) -> list[str]:
+def modules(here: Path, *words: str, code: int = 0) -> list[str]:
     """The heavy packages that a command imports."""
     program = f"""
 import sys
@@ -26,10 +26,10 @@ code = run({list(words)})
 print("heavy:", *[name for name in {HEAVY} if name in sys.modules], "code:", code, file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=here)
-    assert done.stdout
+    assert bool(done.stdout) == (code == 0)
     last = done.stderr.splitlines()[-1].split()
     assert last[0] == "heavy:"
-    assert last[-2:] == ["code:", "0"]
+    assert last[-2:] == ["code:", str(code)]
     return last[1:-2]
 
 
@@ -42,6 +42,27 @@ print("heavy:", *[name for name in {HEAVY} if name in sys.modules], "code:", cod
 def test_what_needs_no_torch_does_not_wait_for_it(here: Path, words: list[str]) -> None:
     folders.build(here / "run", 10).record(10, {"mse": folders.figure(0.5)})
     assert modules(here, *words) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["smaple", "train", "train vea", "train vae", "train vae --data", "train vae --data digits --widht 3",
+     "train vae --data digits --preset smal", "train vae --data digits --steps x", "train vae --data nowhere",
+     "train vae --data digits?siez=3", "train vae --data digits --device gpu",
+     "train vae --data digits --init nowhere", "train vae --data digits --likelihood guassian",
+     "train vae --data digits --size 64", "sample run", "sample nowhere --out a.png",
+     "encode run nowhere --out a.npz", "encode run digits --out a.npz -n x", "evaluate nowhere",
+     "evaluate run --data nowhere", "compare nowhere digits", "translate nowhere a --out b", "report nowhere",
+     "import --as vea G=a --out b", "edit run --to 3 --out a", "data nowhere",
+     "interpolate run --to nowhere.png --out a.png"],
+)  # fmt: skip
+def test_typing_errors_are_answered_before_torch_is_imported(here: Path, words: str) -> None:
+    folders.build(here / "run", 10)
+    assert "torch" not in modules(here, *words.split(), code=2)
+
+
+def test_help_of_train_needs_no_torch(here: Path) -> None:
+    assert "torch" not in modules(here, "train", "pix2pixhd", "--help")
 
 
 @pytest.mark.parametrize("words", [["--help"], ["runs", "."], ["info", "run", "--json"]], ids=" ".join)
@@ -86,7 +107,7 @@ def test_debug_shows_where_a_mistake_was_noticed_and_nothing_else_does(here: Pat
         for more in ([], ["--debug"])
     )
     assert (quiet.returncode, loud.returncode) == (2, 2)
-    assert quiet.stderr == "ganvas: nowhere is not a run folder: it has no config.json.\n"
+    assert quiet.stderr == "ganvas: There is no run nowhere: ganvas train makes one.\n"
     assert "Traceback" in loud.stderr
     assert loud.stderr.endswith(quiet.stderr)
 

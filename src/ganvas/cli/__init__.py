@@ -91,12 +91,19 @@ def _run(words: list[str], json: bool) -> int:
     function = commands[name]
     ready = _nothing if name in LIGHT else _load
     try:
-        if name in ("train", "import"):  # their flags are those of the system that they name
-            from ganvas.cli.exchange import importer
+        if name == "train":  # its flags are those of the system that it names
             from ganvas.cli.runs import trainer
 
-            ready()
-            function, prog, words = (trainer if name == "train" else importer)(words[1:])
+            function, prog, words = trainer(words[1:])
+        elif name == "import":
+            from ganvas.cli.exchange import importer
+            from ganvas.cli.runs import last
+            from ganvas.games import known
+
+            if (named := last(words, "--as")) is not None:
+                known(named)
+                ready()
+            function, prog, words = importer(words[1:])
         answer = call(function, words[1:], prog=prog, ready=ready)
     except SystemExit:  # --help, printed
         return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import functools
 import inspect
 import io
@@ -11,6 +10,7 @@ import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
@@ -18,6 +18,7 @@ import tyro
 from tyro.conf import Positional, arg
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from ganvas.cli import early
 from ganvas.errors import UsageError, nearest
 
 T = TypeVar("T")
@@ -151,19 +152,19 @@ def call(
 ) -> T:
     """Calls ``function`` with the flags in ``words``, after ``ready``, which is called once they are read.
 
-    Raises UsageError, one sentence, where they do not fit it.
+    Raises UsageError, one sentence, where they do not fit it, and what `early.check` finds.
     ``--help`` prints the help and raises SystemExit(0).
     """
 
     @functools.wraps(function)
-    def parsed(*args: Any, **kwargs: Any) -> Callable[[], T]:
+    def parsed(*args: Any, **kwargs: Any) -> functools.partial[T]:
         return functools.partial(function, *args, **kwargs)
 
     summary = (inspect.getdoc(function) or "").split("\nArgs:")[0].strip()
     if function in _MORE and {"-h", "--help"} & set(words):
         summary += f"\n\n{_MORE[function]()}"
 
-    def parse(words: Sequence[str]) -> Callable[[], T]:
+    def parse(words: Sequence[str]) -> functools.partial[T]:
         return tyro.cli(
             parsed,
             args=list(words),
@@ -183,22 +184,25 @@ def call(
         help = io.StringIO()
         with contextlib.redirect_stdout(help), contextlib.suppress(SystemExit):
             parse(["--help"])
-        sentence = _unknown(words, help.getvalue()) or _sentence(said.getvalue(), prog)
+        sentence = _unknown(words, help.getvalue(), prog) or _sentence(said.getvalue(), prog)
         raise UsageError(f"{sentence} (see {prog} --help).") from None
+    early.check(inspect.signature(function).bind_partial(*bound.args, **bound.keywords).arguments)
     ready()
     return bound()
 
 
-def _unknown(words: Sequence[str], help: str) -> str | None:
+def _unknown(words: Sequence[str], help: str, prog: str) -> str | None:
     """A sentence on the first flag that a command's help does not know."""
-    known = sorted(set(re.findall(r"(?<![\w-])--?[a-z][a-z0-9-]*", help)))
-    for word in words:
+    from ganvas.cli.hints import unknown_flag
+
+    known = set(re.findall(r"(?<![\w-])--?[a-z][a-z0-9-]*", help))
+    for word, following in pairwise([*words, "-"]):
         if word == "--":
             break
-        name = word.partition("=")[0].replace("_", "-")
+        flag, _, value = word.partition("=")
+        name = flag.replace("_", "-")
         if re.match(r"--?[A-Za-z]", name) and name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            return f"There is no flag {name}" + (f": did you mean {near[0]}?" if near else "")
+            return unknown_flag(name, value or (following if not following.startswith("-") else ""), known, prog)
     return None
 
 
@@ -215,7 +219,7 @@ def _sentence(box: str, prog: str) -> str:
         choices = re.findall("'(.*?)'", match[3])
         return f"{match[2]} cannot be {match[1]!r}: {nearest(match[1], choices)}"
     if match := re.match(r"Unrecognized options: (.*)", text):
-        return f"{prog} has no use for {match[1]}"
+        return f"{prog} does not expect {match[1]}"
     return text.removeprefix("Error parsing ").rstrip(".")
 
 

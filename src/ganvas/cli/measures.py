@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,11 +51,11 @@ def evaluate(
     Args:
         run: The run folder.
         data: What to measure on, prepared to the run's size.
-        metrics: Names, apart by commas.
+        metrics: Comma-separated names.
         count: How many images, or points of a mixture.
         segmenter: A net that says what it sees in pictures made of label maps, for miou.
         seed: Of the samples, and of the subset where there are more images.
-        device: Where to work.
+        device: Device to work on.
     """
     from ganvas.evaluation import evaluate as measure
 
@@ -79,10 +80,10 @@ def compare(
     Args:
         a: One set.
         b: The other.
-        metrics: Names, apart by commas.
+        metrics: Comma-separated names.
         count: How many images a side.
         seed: Of the samples, and of the subset.
-        device: Where to work.
+        device: Device to work on.
     """
     from ganvas.comparison import compare as measure
 
@@ -93,10 +94,10 @@ def compare(
 def _names(text: str | None) -> list[str] | None:
     if text is None:
         return None
-    names = [name for name in text.replace(" ", "").split(",") if name]
+    names = [name for name in re.split(r"[,\s]+", text.lower()) if name]
     if not names:
-        raise UsageError("--metrics takes one or more names, apart by commas, such as mse,psnr.")
-    return names
+        raise UsageError("--metrics takes one or more names, separated by commas, such as mse,psnr.")
+    return list(dict.fromkeys(names))
 
 
 def _json(figures: Mapping[str, Figure]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
@@ -31,37 +31,38 @@ class Training:
     out: Annotated[Path | None, arg(metavar="RUN"), default("runs/SYSTEM-DATA")] = None
     """The run folder; a run that is there is resumed."""
     new: Switch = False
-    """Start a new run beside one that is there: numbers its folder."""
+    """Start a new run beside one that is there, in a folder with the next free number."""
     preset: Annotated[str | None, arg(metavar="NAME"), default("the first")] = None
-    """A row of the system's presets."""
+    """One of the system's presets: small, paper or tiny (tiny is for tests: seconds, poor images)."""
     steps: Annotated[int | None, default("the preset's")] = None
-    """Batches to train for."""
+    """How many steps to train for; each is one batch."""
     minutes: Annotated[float | None, default("no limit")] = None
-    """Stop at a checkpoint when so many minutes are spent; the same command goes on."""
+    """Save and stop after so many minutes; the same command continues."""
     seed: Seed = 0
-    """Of everything random."""
+    """Random seed."""
     batch_size: Annotated[int | None, default("the preset's")] = None
-    """Images a step, over all ranks and shares."""
+    """Images per step, over all ranks and micro-batches."""
     accumulate: int = 1
-    """Shares that a batch is split into, to save memory."""
+    """Gradient accumulation: micro-batches per step (splits the batch to save memory)."""
     device: Device = "auto"
-    """Where to work."""
-    precision: Annotated[str, arg(metavar="auto|fp32|bf16")] = "auto"
-    """Autocast of the forward passes; auto: bf16 on CUDA."""
+    """Device to train on."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Number format of the forward passes; auto: bf16 on CUDA, else fp32."""
     compile: Switch = False
-    """Compile the nets."""
+    """Compile the networks."""
     checkpoint_every: Annotated[int | None, default("a fifth of the steps, at most 1,000")] = None
     """Steps between checkpoints."""
     keep: int = 2
-    """Checkpoints to keep, the newest."""
+    """How many of the newest checkpoints to keep."""
     keep_best: Annotated[str | None, arg(metavar="METRIC"), default("no")] = None
     """Keep the best checkpoint too, by a metric or by a logged name such as valid/PLAYER/TERM."""
     tick_every: Annotated[int | None, default("a twentieth of the steps, at most 50")] = None
-    """Steps between rows of figures."""
+    """Steps between log entries."""
     init: Annotated[Path | None, arg(metavar="RUN"), default("fresh weights")] = None
-    """Start from the weights of another run; what is missing there starts fresh, and is listed."""
+    """Start from the weights of another run, to train it for longer or otherwise; what is missing there starts fresh,
+    and is listed."""
     dry_run: Switch = False
-    """Print what the settings resolve to, and train nothing."""
+    """Print the resolved settings, and train nothing."""
 
 
 def train() -> Answer:
@@ -82,9 +83,9 @@ def trainer(words: Sequence[str]) -> tuple[Callable[..., Answer], str, list[str]
         raise SystemExit(0)
     if words[0].startswith("-"):
         raise UsageError(f"Name the system before its flags: ganvas train SYSTEM {' '.join(words)}.")
-    from ganvas import games
+    from ganvas.cli.outline import outline
 
-    system = games.system(words[0])
+    system = outline(words[0])
     config, _ = system.preset(last(words, "--preset"))
 
     def run(training: Training, own: Any = config) -> Answer:
@@ -122,7 +123,7 @@ def spelt_out(words: Sequence[str], config: type[Any]) -> list[str]:
     switches = {name.replace("_", "-") for name, kind in get_type_hints(config).items() if kind == bool | None}
     spelt: list[str] = []
     for word, following in pairwise([*words, ""]):
-        match = re.fullmatch("--(no-)?([a-z-]+)", word)
+        match = re.fullmatch("--(no-)?([a-z-]+)", word.replace("_", "-"))
         if match and match[2] in switches and following.lower() not in ("true", "false", "none"):
             spelt += [f"--{match[2]}", "false" if match[1] else "true"]
         else:
@@ -196,7 +197,7 @@ def calibrate(
         run: The run folder.
         data: What to compute them on, prepared to the run's size; of an imported run some must be named.
         count: Over how many images, and as many samples.
-        device: Where to work.
+        device: Device to work on.
     """
     from ganvas.calibrate import calibrate_run
 

@@ -109,7 +109,7 @@ def edit(
         instances: The instance map: for --instance, and of runs that were trained with any.
         instance: Change this object, by its id in that map.
         seed: Of the styles, where the run has any.
-        device: Where to work.
+        device: Device to work on.
     """
     from ganvas.editing import edited, save_edited
     from ganvas.output import kind_of

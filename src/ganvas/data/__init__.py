@@ -20,24 +20,6 @@ members.py   rows of several pictures          inputs.py     what is translated,
 
 from __future__ import annotations
 
-from ganvas.data.batches import Batches, Order
-from ganvas.data.contact import contact_sheet
-from ganvas.data.dataset import Dataset
-from ganvas.data.inputs import open_input
-from ganvas.data.opening import open_data
-from ganvas.data.spec import GROUPED, Spec, keys, kinds, parse, slug
+import lazy_loader
 
-__all__ = [
-    "GROUPED",
-    "Batches",
-    "Dataset",
-    "Order",
-    "Spec",
-    "contact_sheet",
-    "keys",
-    "kinds",
-    "open_data",
-    "open_input",
-    "parse",
-    "slug",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -17,7 +17,7 @@ from pathlib import Path
 from ganvas.cache import mark_used
 from ganvas.data import celeba, cifar, lsun, svhn
 from ganvas.data.source import Source
-from ganvas.data.spec import filled, parse
+from ganvas.data.spec import filled, parse, shortened
 from ganvas.errors import DataError, UsageError, nearest
 from ganvas.files import cache_folder
 
@@ -106,6 +106,20 @@ SETS = {
         differs=_ROUNDED,
     ),
 }
+
+
+EMBEDDED = ("digits", "photos")  # sets that come with the packages we build on
+
+
+def names() -> list[str]:
+    """All names that a data spec may have for its source."""
+    return [*EMBEDDED, *SETS]
+
+
+def absent(source: str) -> str:
+    """The sentence on a source that is not there."""
+    hint = nearest(source, names())
+    return f"There is no data {shortened(source)!r}: it is neither a file or folder nor a named set; {hint}."
 
 
 def folder(name: str) -> Path:

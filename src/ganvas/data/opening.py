@@ -25,7 +25,7 @@ from ganvas.data.source import LeftOut, Source, find_split, stamp
 from ganvas.data.spec import Spec, filled, parse, shortened, suited
 from ganvas.data.store import Building, Store, describe, known, obtain
 from ganvas.data.stream import streamed
-from ganvas.errors import DataError, nearest
+from ganvas.errors import DataError
 from ganvas.ops.maps import VOID
 
 EMBEDDED: dict[str, Callable[[Spec], Source]] = {
@@ -173,10 +173,7 @@ def find(spec: Spec) -> Source:
         path = Path(spec.source).expanduser()
         return _sharded(shards.matching(spec.source), spec.source) if _is_pattern(spec, path) else _at(path, spec)
     except (FileNotFoundError, ValueError, RuntimeError):  # the last two: nothing can have such a name
-        hint = nearest(spec.source, [*EMBEDDED, *named.SETS])
-        raise DataError(
-            f"There is no data {shortened(spec.source)!r}: it is neither a file or folder nor a named set; {hint}."
-        ) from None
+        raise DataError(named.absent(spec.source)) from None
     except OSError as error:
         raise DataError(
             f"{shortened(str(error.filename or spec.source))} cannot be read: {error.strerror or error}."

@@ -8,14 +8,16 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from ganvas.errors import UsageError, nearest
-from ganvas.game import Game
 from ganvas.schema import Schema
 from ganvas.verbs import verbs_of
+
+if TYPE_CHECKING:  # the command line asks for names and options, and must not wait for torch
+    from ganvas.game import Game
 
 Presets = Mapping[str, Mapping[str, Any]]
 
@@ -51,12 +53,7 @@ class System:
 
     def preset(self, name: str | None) -> tuple[Any, dict[str, int]]:
         """The config of a preset (None: the first of the table) and its defaults for ``steps`` and ``batch_size``."""
-        name = next(iter(self.presets)) if name is None else name
-        if name not in self.presets:
-            raise UsageError(f"{self.name} has no preset {name!r}: {nearest(name, self.presets)}.")
-        row = dict(self.presets[name])
-        defaults = {key: row.pop(key) for key in RESERVED if key in row}
-        return self.config(**row), defaults
+        return preset_of(self.name, self.config, self.presets, name)
 
     def build(self, leaves: Mapping[str, Any], schema: Schema) -> Game:
         """The game with fresh weights, from plain leaves."""
@@ -71,10 +68,10 @@ class System:
         Raises UsageError for a leaf that there is not, a value that its type forbids, and leaves that contradict each
         other (the config's own ``__post_init__``).
         """
-        known = {leaf.name for leaf in dataclasses.fields(self.config)}
+        there = {leaf.name for leaf in dataclasses.fields(self.config)}
         for name in leaves:
-            if name not in known:
-                raise UsageError(f"{self.name} has no setting {name!r}: {nearest(name, sorted(known))}.")
+            if name not in there:
+                raise UsageError(f"{self.name} has no setting {name!r}: {nearest(name, sorted(there))}.")
             if isinstance(leaves[name], float) and not math.isfinite(leaves[name]):
                 raise UsageError(f"{name} of {self.name} must be finite, not {leaves[name]}.")
         try:
@@ -104,6 +101,16 @@ class System:
         return f"{name} of {self.name} must be {wanted}, not {value!r}."
 
 
+def preset_of(system: str, config: type[Any], presets: Presets, name: str | None) -> tuple[Any, dict[str, int]]:
+    """See `System.preset`."""
+    name = next(iter(presets)) if name is None else name
+    if name not in presets:
+        raise UsageError(f"{system} has no preset {name!r}: {nearest(name, presets)}.")
+    row = dict(presets[name])
+    defaults = {key: row.pop(key) for key in RESERVED if key in row}
+    return config(**row), defaults
+
+
 _registered: dict[str, System] = {}
 
 
@@ -125,10 +132,16 @@ def names() -> list[str]:
     )
 
 
-def system(name: str) -> System:
-    """The system of that name. Raises UsageError, with the nearest name, when there is none."""
+def known(name: str) -> str:
+    """The name. Raises UsageError, with the nearest name, when no system has it."""
     if name not in names():
         raise UsageError(f"There is no system {name!r}: {nearest(name, names())}.")
+    return name
+
+
+def system(name: str) -> System:
+    """The system of that name. Raises UsageError, with the nearest name, when there is none."""
+    known(name)
     import_module(f"{__name__}.{name.replace('-', '_')}")
     return _registered[name]
 

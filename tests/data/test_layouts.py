@@ -147,6 +147,8 @@ def test_what_is_no_stray_is_kept_and_the_reading_is_told() -> None:
     vehicles = arrange([f"{name}/{i}.png" for name in ("bus", "car", "tram", "train") for i in range(5)])
     assert set(vehicles.folders) == {"bus", "car", "tram", "train"}
     assert vehicles.notes == ["train/ is not read as a split: it holds 5 of 20 images."]
+    quality = arrange([*(f"valid/{i}.png" for i in range(50)), "invalid/1.png", "invalid/2.png"])
+    assert set(quality.folders) == {"valid", "invalid"}
     unlabeled = arrange([f"{name}/{i}.png" for name in ("train", "test", "unlabeled") for i in range(30)])
     assert {split: len(rows) for split, rows in unlabeled.splits.items()} == {"train": 30, "test": 30}
     assert unlabeled.notes == ["Not read, for they lie outside of the splits train, test: 30 images."]

@@ -22,7 +22,7 @@ from ganvas.data.folders import BLOCK, HIDDEN_FOLDER, is_hidden, is_picture, no_
 from ganvas.data.layout import without_thumbnails
 from ganvas.data.outputs import CONFIG, RUN
 from ganvas.data.pictures import MOST_BYTES
-from ganvas.data.source import BadPicture, Block, Encoded, LeftOut, Rows, Scan, Source, stamp
+from ganvas.data.source import LAYOUT, BadPicture, Block, Encoded, LeftOut, Rows, Scan, Source, stamp
 from ganvas.errors import DataError
 from ganvas.files import cache_folder
 
@@ -54,7 +54,9 @@ def archive(path: Path) -> Source:
     scan = _scan_zip if kind == "zip" else _scan_tar
     whole = path.name.lower().endswith((".zip", ".tar"))  # a compressed tar has to be read from its beginning
     listing = [(path.name, *stamp(path)[1:])] if whole else None
-    return Source(f"{kind} of pictures", [kind, stamp(path)], lambda: scan(path), where=str(path), listing=listing)
+    return Source(
+        f"{kind} of pictures", [kind, LAYOUT, stamp(path)], lambda: scan(path), where=str(path), listing=listing
+    )
 
 
 class Guard:

@@ -17,7 +17,20 @@ from numpy.typing import NDArray
 from ganvas.data.archives import DAMAGE
 from ganvas.data.folders import is_hidden
 from ganvas.data.pictures import MOST_PIXELS
-from ganvas.data.source import SPLITS, Block, LeftOut, Part, Pixels, Rows, Scan, Source, numbers, split_named, stamp
+from ganvas.data.source import (
+    LAYOUT,
+    SPLITS,
+    Block,
+    LeftOut,
+    Part,
+    Pixels,
+    Rows,
+    Scan,
+    Source,
+    numbers,
+    split_named,
+    stamp,
+)
 from ganvas.errors import DataError, nearest
 
 WANTED = "uint8 [N, H, W, C] or [N, H, W], or float [N, C, H, W] in [-1, 1], C being 1, 3 or 4"
@@ -228,7 +241,7 @@ def _source(layout: str, where: Path, files: dict[str, list[Path]]) -> Source:
         return Scan(parts, names if k else ())
 
     identity = {split: [stamp(path) for path in paths] for split, paths in files.items()}
-    return Source(layout, ["arrays", identity], scan, where=str(where))
+    return Source(layout, ["arrays", LAYOUT, identity], scan, where=str(where))
 
 
 def array_file(path: Path) -> Source:

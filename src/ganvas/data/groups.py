@@ -13,7 +13,7 @@ from typing import Any
 
 from ganvas.data.folders import Listing, arrange, is_folder, listing
 from ganvas.data.layout import OUTSIDE, are_few, is_hidden, member_of, split_folders
-from ganvas.data.source import SPLITS, LeftOut, split_named
+from ganvas.data.source import LAYOUT, SPLITS, LeftOut, split_named
 from ganvas.data.spec import GROUPED, Spec, suited
 from ganvas.errors import DataError
 
@@ -195,7 +195,7 @@ def _folder(kind: str, root: Path, files: Listing) -> Group:
             maps = splits[split]["instances"]
             left.add("instance maps, which not every split has", f"{spelt[split, 'instances']}/", len(maps))
     shown = {"paired": "pairs in folders", "unpaired": "two sets in folders", "labels": "label maps and photographs"}
-    identity = ["group", kind, str(root.resolve()), files.files]
+    identity = ["group", LAYOUT, kind, str(root.resolve()), files.files]
     left_out = [*files.left_out, *left.entries()]
     return _group(kind, shown[kind], str(root), os.path.join(root, ""), identity, splits, spelt, left_out)
 
@@ -229,7 +229,7 @@ def _two_folders(kind: str, a: Path, b: Path) -> Group:
     splits: dict[str, Members] = {}
     spelt: dict[tuple[str, str], str] = {}
     left, left_out, notes = LeftOut(), list[dict[str, Any]](), list[str]()
-    identity: list[Any] = ["two", kind]
+    identity: list[Any] = ["two", LAYOUT, kind]
     for member, root in (("A", a), ("B", b)):
         files = listing(root)
         paths = [name.split("/") for name, _, _ in files.files]
@@ -265,7 +265,7 @@ def _halves(root: Path, files: Listing, order: str) -> Group:
         shared = f"{tops.pop()}/" if len(tops) == 1 and all("/" in name for name in chosen) else ""
         shared = shared if split_named(shared[:-1]) else ""
         splits[split] = {key: {name.removeprefix(shared): name for name in chosen} for key in "AB"}
-    identity = ["halves", order, str(root.resolve()), files.files]
+    identity = ["halves", LAYOUT, order, str(root.resolve()), files.files]
     layout, halves = f"pictures that hold a pair each, {order}", {member: half for half, member in enumerate(order)}
     left_out = [*files.left_out, *arrangement.left_out]
     found = _group("paired", layout, str(root), os.path.join(root, ""), identity, splits, {}, left_out)

@@ -206,7 +206,7 @@ def split_folders(tops: Mapping[str, int], loose: int, notes: list[str]) -> dict
     elif "train" in splits:  # a class of vehicles is called train, too
         sure = (others <= 1 and are_few(loose, inside)) or 2 * inside >= total
     else:
-        sure = are_few(outside, inside)
+        sure = others == 0 and are_few(outside, inside)  # valid/ and invalid/ are classes
     if sure:
         return {folder: (split, "") for folder, split in plain.items()}
     for folder in sorted(plain):

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ganvas.errors import DataError
 from ganvas.files import atomic_folder, cache_folder
 
-FORMAT = 2  # part of every content address: raise it when the files, the reading of layouts or the preparation change
+FORMAT = 1  # part of every content address: raise it when the files or the preparation of pictures change
 MANIFEST = "manifest.json"
 DTYPES = ("uint8", "int16", "uint16", "int32", "int64", "float32")
 

@@ -383,6 +383,7 @@ def test_a_hidden_name_is_so_in_any_case() -> None:
         (["trainA", "trainB", "docs"], "unpaired", {"train": 2}),
         (["train/A", "train/B", "extra"], "paired", {"train": 2}),
         (["Train_Label", "Train_Img"], "labels", {"train": 2}),
+        (["sets/horses/trainA", "sets/horses/trainB"], "unpaired", {"train": 2}),
     ],
 )
 def test_members_are_known_whatever_their_case_and_what_lies_beside(

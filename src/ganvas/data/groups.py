@@ -18,6 +18,7 @@ from ganvas.data.spec import GROUPED, Spec, suited
 from ganvas.errors import DataError
 
 SPLIT = re.compile(r"(train|test|val|valid|dev|eval)", re.I)  # begins the names of folders that belong to a split
+MOST_WRAPPERS = 4  # folders, each the only one in the one before, that are looked into
 FIELDS = {"A": "A", "B": "B", "label": "labels", "inst": "instances", "img": "image"}  # of a member -> in a row
 NEEDED = {"paired": ("A", "B"), "unpaired": ("A", "B"), "labels": ("labels", "image")}
 ENDINGS = (  # of names that tell the member: published data sets have them
@@ -109,6 +110,8 @@ def group(spec: Spec, prefer: Sequence[str] = ()) -> Group | None:
     except (ValueError, RuntimeError, OSError):  # nothing can have such a name
         path, there = Path(), False
     kind = spec.kind
+    if there and not spec.side_by_side:
+        path = _unwrapped(path)
     if kind is None:
         if not there:
             return None
@@ -145,10 +148,24 @@ def _fitting(root: Path) -> list[str]:
     return []
 
 
+def _unwrapped(root: Path) -> Path:
+    """The folder that spells members: the root, or the only folder in it, as an archive unpacks to; else the root."""
+    inner = root
+    for _ in range(MOST_WRAPPERS):
+        names = _folders_in(inner)
+        if len(names) != 1 or _fitting(inner):
+            return inner if _fitting(inner) else root
+        inner = inner / names.pop()
+    return root
+
+
 def _folders_in(root: Path) -> set[str]:
-    """The names of the folders in a folder, without hidden ones."""
-    with os.scandir(root) as entries:
-        return {entry.name for entry in entries if not is_hidden(entry.name) and is_folder(entry)}
+    """The names of the folders in a folder, without hidden ones; none of one that cannot be read."""
+    try:
+        with os.scandir(root) as entries:
+            return {entry.name for entry in entries if not is_hidden(entry.name) and is_folder(entry)}
+    except OSError:
+        return set()
 
 
 def _spelt(names: set[str], *, bare: bool = False) -> list[str]:

@@ -305,6 +305,8 @@ def test_runs_and_sheets_in_a_folder_of_data_are_none_of_it(layout: str, tmp_pat
     }[layout]
     filled(tmp_path, names)
     before = open_data(str(tmp_path))
+    stream = f"images:{tmp_path}?stream=true"
+    streamed = open_data(stream).fingerprint
     run_folder(tmp_path / "runs" / "vae-data")
     for name in ("contact-data.png", "grid.png", "grid.jpg", "grid.webp"):
         save_sheet(IMAGES, tmp_path / name)
@@ -313,6 +315,7 @@ def test_runs_and_sheets_in_a_folder_of_data_are_none_of_it(layout: str, tmp_pat
     data = open_data(str(tmp_path))
     assert (data.kind, data.splits, data.schema.classes) == (before.kind, before.splits, before.schema.classes)
     assert data.fingerprint == before.fingerprint
+    assert open_data(stream).fingerprint == streamed
     told = reasons(data.found)
     assert told["a run of ganvas"] == (1, ["runs/vae-data/"])
     assert told["a sheet drawn by ganvas"][0] == 5

@@ -14,7 +14,7 @@ from ganvas.data.source import SPLITS, LeftOut, Rows, printable, split_named
 
 HIDDEN = frozenset(  # in lower case: folders and files of file systems, network storage and tools
     (
-        *("__macosx", "$recycle.bin", "recycler", "recycled", "system volume information", "lost+found", "found.000"),
+        *("__macosx", "$recycle.bin", "recycler", "system volume information", "lost+found", "found.000"),
         *("@eadir", "#recycle", "#snapshot", "@tmp", "@sharebin", "@recycle", "@recently-snapshot", "@__thumb"),
         *("@snapshot", "@snapshots", "~snapshot", "@transcode", "@upload_tmp_dir", "network trash folder"),
         *("temporary items", "__pycache__", "node_modules", "thumbs.db", "ehthumbs.db", "desktop.ini"),

@@ -147,6 +147,8 @@ def test_what_is_no_stray_is_kept_and_the_reading_is_told() -> None:
     vehicles = arrange([f"{name}/{i}.png" for name in ("bus", "car", "tram", "train") for i in range(5)])
     assert set(vehicles.folders) == {"bus", "car", "tram", "train"}
     assert vehicles.notes == ["train/ is not read as a split: it holds 5 of 20 images."]
+    quality = arrange([*(f"valid/{i}.png" for i in range(50)), "invalid/1.png", "invalid/2.png"])
+    assert set(quality.folders) == {"valid", "invalid"}
     unlabeled = arrange([f"{name}/{i}.png" for name in ("train", "test", "unlabeled") for i in range(30)])
     assert {split: len(rows) for split, rows in unlabeled.splits.items()} == {"train": 30, "test": 30}
     assert unlabeled.notes == ["Not read, for they lie outside of the splits train, test: 30 images."]
@@ -303,6 +305,8 @@ def test_runs_and_sheets_in_a_folder_of_data_are_none_of_it(layout: str, tmp_pat
     }[layout]
     filled(tmp_path, names)
     before = open_data(str(tmp_path))
+    stream = f"images:{tmp_path}?stream=true"
+    streamed = open_data(stream).fingerprint
     run_folder(tmp_path / "runs" / "vae-data")
     for name in ("contact-data.png", "grid.png", "grid.jpg", "grid.webp"):
         save_sheet(IMAGES, tmp_path / name)
@@ -311,6 +315,7 @@ def test_runs_and_sheets_in_a_folder_of_data_are_none_of_it(layout: str, tmp_pat
     data = open_data(str(tmp_path))
     assert (data.kind, data.splits, data.schema.classes) == (before.kind, before.splits, before.schema.classes)
     assert data.fingerprint == before.fingerprint
+    assert open_data(stream).fingerprint == streamed
     told = reasons(data.found)
     assert told["a run of ganvas"] == (1, ["runs/vae-data/"])
     assert told["a sheet drawn by ganvas"][0] == 5
@@ -381,6 +386,7 @@ def test_a_hidden_name_is_so_in_any_case() -> None:
         (["trainA", "trainB", "docs"], "unpaired", {"train": 2}),
         (["train/A", "train/B", "extra"], "paired", {"train": 2}),
         (["Train_Label", "Train_Img"], "labels", {"train": 2}),
+        (["sets/horses/trainA", "sets/horses/trainB"], "unpaired", {"train": 2}),
     ],
 )
 def test_members_are_known_whatever_their_case_and_what_lies_beside(

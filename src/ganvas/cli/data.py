@@ -41,7 +41,7 @@ def _known() -> str:
 @describes(_known)
 def data(
     spec: Annotated[Positional[str], arg(metavar="SPEC")],
-    out: Annotated[Path | None, arg(metavar="SHEET.png"), default("none is drawn")] = None,
+    out: Annotated[Path | None, arg(metavar="SHEET.png"), default("no sheet")] = None,
 ) -> Answer:
     """What a data spec finds, and with --out a contact sheet of it.
 

@@ -20,7 +20,7 @@ from ganvas.bounds import refuse_unless_regular
 from ganvas.data.folders import BLOCK, HIDDEN_FOLDER, is_hidden, is_picture, no_image, scan_paths
 from ganvas.data.layout import without_thumbnails
 from ganvas.data.outputs import CONFIG, RUN
-from ganvas.data.source import BadPicture, Block, Encoded, LeftOut, Rows, Scan, Source, stamp
+from ganvas.data.source import LAYOUT, BadPicture, Block, Encoded, LeftOut, Rows, Scan, Source, stamp
 from ganvas.data.unpacking import bomb, is_packed, most_member, most_rows, most_unpacked, open_unpacked, too_many
 from ganvas.data.unpacking import members as headers_of
 from ganvas.errors import DataError
@@ -55,7 +55,9 @@ def archive(path: Path) -> Source:
     scan = _scan_zip if kind == "zip" else _scan_tar
     whole = path.name.lower().endswith((".zip", ".tar"))  # a compressed tar has to be read from its beginning
     listing = [(path.name, *stamp(path)[1:])] if whole else None
-    return Source(f"{kind} of pictures", [kind, stamp(path)], lambda: scan(path), where=str(path), listing=listing)
+    return Source(
+        f"{kind} of pictures", [kind, LAYOUT, stamp(path)], lambda: scan(path), where=str(path), listing=listing
+    )
 
 
 class Guard:

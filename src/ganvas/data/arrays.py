@@ -16,7 +16,20 @@ from ganvas.data.folders import is_hidden
 from ganvas.data.npyfiles import StoredArray, open_arrays
 from ganvas.data.pictures import MOST_PIXELS
 from ganvas.data.ranges import SIGNED, TOLERANCE, Beyond, Extrema, Range, decide, sentence, to_bytes
-from ganvas.data.source import SPLITS, Block, LeftOut, Named, Part, Pixels, Rows, Scan, Source, split_named, stamp
+from ganvas.data.source import (
+    LAYOUT,
+    SPLITS,
+    Block,
+    LeftOut,
+    Named,
+    Part,
+    Pixels,
+    Rows,
+    Scan,
+    Source,
+    split_named,
+    stamp,
+)
 from ganvas.data.spec import Spec
 from ganvas.errors import DataError
 
@@ -265,7 +278,7 @@ def _source(layout: str, where: Path, files: dict[str, list[Path]], spec: Spec |
             found["arrangement"] = [f"splits {', '.join(parts)}"]
         return Scan(parts, names, found)
 
-    identity: list[Any] = ["arrays", {split: [stamp(path) for path in paths] for split, paths in files.items()}]
+    identity: list[Any] = ["arrays", LAYOUT, {split: [stamp(path) for path in paths] for split, paths in files.items()}]
     with suppress(DataError):  # which `scan` raises
         if any(
             _is_deep(one.images)

@@ -16,7 +16,7 @@ import numpy as np
 from ganvas.data.layout import Arrangement, arrange, is_hidden, without_thumbnails
 from ganvas.data.outputs import RUN, is_run, without_outputs
 from ganvas.data.pictures import SUFFIXES
-from ganvas.data.source import Block, Encoded, LeftOut, Part, Rows, Scan, Source, stamp
+from ganvas.data.source import LAYOUT, Block, Encoded, LeftOut, Part, Rows, Scan, Source, stamp
 from ganvas.errors import DataError
 
 __all__ = ["BLOCK", "SHARDS", "Arrangement", "Listing", "arrange", "folder", "is_hidden", "is_picture", "listing",
@@ -207,7 +207,7 @@ def folder(root: Path, found: Listing) -> Source:
 
     return Source(
         layout="folder of pictures",
-        identity=["folder", str(root.resolve()), found.files],
+        identity=["folder", LAYOUT, str(root.resolve()), found.files],
         scan=lambda: scan_paths(str(root), names, read, found.ignored, () if names else found.left_out),
         where=str(root),
         listing=found.files,

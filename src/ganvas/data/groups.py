@@ -13,11 +13,17 @@ from typing import Any
 
 from ganvas.data.folders import Listing, arrange, is_folder, listing
 from ganvas.data.layout import OUTSIDE, are_few, is_hidden, member_of, split_folders
+<<<<<<< ours
 from ganvas.data.source import SPLITS, LeftOut, split_named
 from ganvas.data.spec import GROUPED, Spec, shortened, suited
+=======
+from ganvas.data.source import LAYOUT, SPLITS, LeftOut, split_named
+from ganvas.data.spec import GROUPED, Spec, suited
+>>>>>>> theirs
 from ganvas.errors import DataError
 
 SPLIT = re.compile(r"(train|test|val|valid|dev|eval)", re.I)  # begins the names of folders that belong to a split
+MOST_WRAPPERS = 4  # folders, each the only one in the one before, that are looked into
 FIELDS = {"A": "A", "B": "B", "label": "labels", "inst": "instances", "img": "image"}  # of a member -> in a row
 NEEDED = {"paired": ("A", "B"), "unpaired": ("A", "B"), "labels": ("labels", "image")}
 ENDINGS = (  # of names that tell the member: published data sets have them
@@ -109,6 +115,8 @@ def group(spec: Spec, prefer: Sequence[str] = ()) -> Group | None:
     except (ValueError, RuntimeError, OSError):  # nothing can have such a name
         path, there = Path(), False
     kind = spec.kind
+    if there and not spec.side_by_side:
+        path = _unwrapped(path)
     if kind is None:
         if not there:
             return None
@@ -145,10 +153,24 @@ def _fitting(root: Path) -> list[str]:
     return []
 
 
+def _unwrapped(root: Path) -> Path:
+    """The folder that spells members: the root, or the only folder in it, as an archive unpacks to; else the root."""
+    inner = root
+    for _ in range(MOST_WRAPPERS):
+        names = _folders_in(inner)
+        if len(names) != 1 or _fitting(inner):
+            return inner if _fitting(inner) else root
+        inner = inner / names.pop()
+    return root
+
+
 def _folders_in(root: Path) -> set[str]:
-    """The names of the folders in a folder, without hidden ones."""
-    with os.scandir(root) as entries:
-        return {entry.name for entry in entries if not is_hidden(entry.name) and is_folder(entry)}
+    """The names of the folders in a folder, without hidden ones; none of one that cannot be read."""
+    try:
+        with os.scandir(root) as entries:
+            return {entry.name for entry in entries if not is_hidden(entry.name) and is_folder(entry)}
+    except OSError:
+        return set()
 
 
 def _spelt(names: set[str], *, bare: bool = False) -> list[str]:
@@ -195,7 +217,7 @@ def _folder(kind: str, root: Path, files: Listing) -> Group:
             maps = splits[split]["instances"]
             left.add("instance maps, which not every split has", f"{spelt[split, 'instances']}/", len(maps))
     shown = {"paired": "pairs in folders", "unpaired": "two sets in folders", "labels": "label maps and photographs"}
-    identity = ["group", kind, str(root.resolve()), files.files]
+    identity = ["group", LAYOUT, kind, str(root.resolve()), files.files]
     left_out = [*files.left_out, *left.entries()]
     return _group(kind, shown[kind], str(root), os.path.join(root, ""), identity, splits, spelt, left_out)
 
@@ -229,7 +251,7 @@ def _two_folders(kind: str, a: Path, b: Path) -> Group:
     splits: dict[str, Members] = {}
     spelt: dict[tuple[str, str], str] = {}
     left, left_out, notes = LeftOut(), list[dict[str, Any]](), list[str]()
-    identity: list[Any] = ["two", kind]
+    identity: list[Any] = ["two", LAYOUT, kind]
     for member, root in (("A", a), ("B", b)):
         files = listing(root)
         paths = [name.split("/") for name, _, _ in files.files]
@@ -265,7 +287,7 @@ def _halves(root: Path, files: Listing, order: str) -> Group:
         shared = f"{tops.pop()}/" if len(tops) == 1 and all("/" in name for name in chosen) else ""
         shared = shared if split_named(shared[:-1]) else ""
         splits[split] = {key: {name.removeprefix(shared): name for name in chosen} for key in "AB"}
-    identity = ["halves", order, str(root.resolve()), files.files]
+    identity = ["halves", LAYOUT, order, str(root.resolve()), files.files]
     layout, halves = f"pictures that hold a pair each, {order}", {member: half for half, member in enumerate(order)}
     left_out = [*files.left_out, *arrangement.left_out]
     found = _group("paired", layout, str(root), os.path.join(root, ""), identity, splits, {}, left_out)

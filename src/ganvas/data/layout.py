@@ -14,7 +14,7 @@ from ganvas.data.source import SPLITS, LeftOut, Rows, printable, split_named
 
 HIDDEN = frozenset(  # in lower case: folders and files of file systems, network storage and tools
     (
-        *("__macosx", "$recycle.bin", "recycler", "recycled", "system volume information", "lost+found", "found.000"),
+        *("__macosx", "$recycle.bin", "recycler", "system volume information", "lost+found", "found.000"),
         *("@eadir", "#recycle", "#snapshot", "@tmp", "@sharebin", "@recycle", "@recently-snapshot", "@__thumb"),
         *("@snapshot", "@snapshots", "~snapshot", "@transcode", "@upload_tmp_dir", "network trash folder"),
         *("temporary items", "__pycache__", "node_modules", "thumbs.db", "ehthumbs.db", "desktop.ini"),
@@ -206,7 +206,7 @@ def split_folders(tops: Mapping[str, int], loose: int, notes: list[str]) -> dict
     elif "train" in splits:  # a class of vehicles is called train, too
         sure = (others <= 1 and are_few(loose, inside)) or 2 * inside >= total
     else:
-        sure = are_few(outside, inside)
+        sure = others == 0 and are_few(outside, inside)  # valid/ and invalid/ are classes
     if sure:
         return {folder: (split, "") for folder, split in plain.items()}
     for folder in sorted(plain):

@@ -21,7 +21,7 @@ from ganvas.data.arrays import MOST_CLASSES
 from ganvas.data.folders import SHARDS
 from ganvas.data.pictures import MOST_BYTES
 from ganvas.data.shards import Shard, by_split
-from ganvas.data.source import BadPicture, Block, Encoded, Named, Part, Rows, Scan, Source, library
+from ganvas.data.source import LAYOUT, BadPicture, Block, Encoded, Named, Part, Rows, Scan, Source, library
 from ganvas.data.unpacking import bomb, most_rows, most_unpacked, too_many
 from ganvas.errors import DataError
 
@@ -174,7 +174,7 @@ def parquet(shards: Sequence[Shard], identity: Any, where: str, splits: Splits |
     of_splits = splits or by_split(shards)
     return Source(
         layout=f"Parquet, {len(shards)} file{'s' if len(shards) > 1 else ''}",
-        identity=["parquet", identity],
+        identity=["parquet", LAYOUT, identity],
         scan=lambda: _scan(of_splits, where),
         where=where,
         listing=[(shard.name, shard.size, shard.written) for shard in shards],

@@ -33,7 +33,7 @@ from ganvas.data.mapped import Mapped, is_verified, remember_verified
 from ganvas.errors import DataError
 from ganvas.files import atomic_folder, cache_folder, remove
 
-FORMAT = 2  # part of every content address: raise it when the files, the reading of layouts or the preparation change
+FORMAT = 1  # part of every content address: raise it when the files or the preparation of pictures change
 VERIFIED_DAYS, VERIFIED_DAYS_TRAINING = 7.0, 1.0  # for how long a look at every byte holds, where no file has changed
 DTYPES = ("uint8", "int16", "uint16", "int32", "int64", "float32")
 

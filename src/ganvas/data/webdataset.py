@@ -22,7 +22,7 @@ from ganvas.data.archives import DAMAGE, Guard, blocks, from_tar, hidden_folder,
 from ganvas.data.arrays import MOST_CLASSES
 from ganvas.data.folders import HIDDEN_FOLDER, is_picture
 from ganvas.data.shards import Shard, by_split
-from ganvas.data.source import Block, Encoded, LeftOut, Named, Part, Rows, Scan, Source
+from ganvas.data.source import LAYOUT, Block, Encoded, LeftOut, Named, Part, Rows, Scan, Source
 from ganvas.data.store import Building, Column, Store, describe, obtain
 from ganvas.errors import DataError
 
@@ -54,7 +54,7 @@ def is_shard(path: Path) -> bool:
 def webdataset(shards: Sequence[Shard], identity: Any, where: str) -> Source:
     """The samples of WebDataset shards, in order of the shards; splits as their names tell."""
     compressed = any(shard.name.lower().endswith(COMPRESSED) for shard in shards)
-    address = ["webdataset", [shard.name for shard in shards], identity]
+    address = ["webdataset", LAYOUT, [shard.name for shard in shards], identity]
     about = describe(f"{where} (where its samples lie)", where, address, "index")
 
     return Source(

@@ -35,7 +35,7 @@ def fitting(run: Run, spec: str | None = None, *, labelled: bool = True) -> Data
             )
         if (asked.kind, asked.source) == (own.kind, own.source):
             asked = replace(asked, size=own.size, channels=own.channels, crop=own.crop, resize=own.resize)
-            asked = replace(asked, range=own.range)
+            asked = replace(asked, range=own.range, max_pixels=asked.max_pixels or own.max_pixels)
         elif asked.kind != "mixture":
             asked = replace(asked, size=(w, h), channels=channels, range=asked.range or own.range)
     dataset = open_data(str(asked), prefer=kinds or ("images",))

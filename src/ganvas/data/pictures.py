@@ -234,7 +234,7 @@ def _pixels(image: Image.Image, preparation: Preparation) -> Pixels:
 
 
 def _in_strips(image: Image.Image, preparation: Preparation, orientation: int, seen: Look) -> Pixels:
-    """`prepare`, for a large image: the same pixels, but for rounding, and hardly more memory than the decoder takes."""
+    """`prepare`, of a large image: the same pixels but for rounding, and hardly more memory than the decoder takes."""
     size = _turned(image, orientation)
 
     def strip(top: int, bottom: int) -> Image.Image:

@@ -35,8 +35,9 @@ def fitting(run: Run, spec: str | None = None, *, labelled: bool = True) -> Data
             )
         if (asked.kind, asked.source) == (own.kind, own.source):
             asked = replace(asked, size=own.size, channels=own.channels, crop=own.crop, resize=own.resize)
+            asked = replace(asked, range=own.range, max_pixels=asked.max_pixels or own.max_pixels)
         elif asked.kind != "mixture":
-            asked = replace(asked, size=(w, h), channels=channels)
+            asked = replace(asked, size=(w, h), channels=channels, range=asked.range or own.range)
     dataset = open_data(str(asked), prefer=kinds or ("images",))
     if dataset.kind == "labels" and "labels" in schema and len(dataset.schema.classes) != len(run.config.classes):
         dataset = open_data(str(replace(parse(dataset.spec), classes=len(run.config.classes))))  # ids beyond: refused
@@ -63,7 +64,9 @@ def _as_grouped(run: Run, asked: Spec, own: Spec) -> Spec:
         asked = replace(asked, size=own.size, load_size=own.load_size, scale_width=own.scale_width, crop=own.crop)
     if same:
         asked = replace(asked, kind=own.kind, side_by_side=own.side_by_side)
-    return replace(asked, channels=asked.channels or own.channels)
+    if asked.kind in (None, "labels") and own.kind == "labels":
+        asked = replace(asked, void=asked.void or own.void)
+    return replace(asked, channels=asked.channels or own.channels, range=asked.range or own.range)
 
 
 def _fits(dataset: Dataset, field: str, shape: tuple[int, ...]) -> bool:

@@ -12,6 +12,8 @@ from drawing import Array, all_names, encoded, noise, sentence, write
 from PIL import Image
 
 from ganvas.data import open_data
+from ganvas.data.geometry import nearest
+from ganvas.data.pictures import Preparation
 from ganvas.errors import DataError, GanvasError, UsageError
 
 
@@ -175,7 +177,7 @@ LABELLED = {**maps("train_label"), **pictures("train_img")}
         ({**pictures("A", names="abcdef"), **pictures("B")}, "{}", r"A/d.png: has no partner in B; A/e.png"),
         ({**pictures("A", "B"), "B/a.jpg": noise(1, 6, 8, 3)}, "{}", "two pictures of one name: B/a.jpg and B/a.png"),
         ({**LABELLED, **pictures("train_img", size=(9, 6))}, "{}",
-         r"train_label/a.png: is 8x6, and train_img/a.png is 9x6"),
+         r"train_label/a.png: is 8x6, and train_img/a.png is 9x6, which load_size=8x6 would stretch alike"),
         ({**LABELLED, **maps("train_inst", size=(4, 3))}, "{}", r"is 8x6, and train_inst/a.png is 4x3"),
         ({**pictures("A"), **pictures("B", size=(16, 12))}, "{}", "A/a.png: is 8x6, and B/a.png is 16x12, which load_"),
         ({**LABELLED, **{f"train_label/{n}.png": np.full((6, 8), 255, np.uint8) for n in "ab"}}, "{}",
@@ -221,6 +223,89 @@ def test_few_rows_that_cannot_be_read_are_skipped_and_named(tmp_path: Path) -> N
     assert data.found["bad"]["files"]["train_label/b.png"].startswith("train_img/b.png: ")
     with pytest.raises(DataError, match="cannot be read"):
         open_data(f"{tmp_path}?strict=true")
+
+
+# ---- masks -----------------------------------------------------------------------------------------------------------
+def masks(values: tuple[int, int], *folders: str, names: str = "abc") -> dict[str, Array | bytes]:
+    """Label maps of two ids."""
+    drawn = maps(*folders, names=names, ids=2)
+    return {path: np.where(np.asarray(ids) > 0, *values[::-1]).astype(np.uint8) for path, ids in drawn.items()}
+
+
+def test_masks_of_0_and_255_are_two_classes_and_that_is_said(tmp_path: Path) -> None:
+    files = {**masks((0, 255), "train_label", "test_label"), **pictures("train_img", "test_img")}
+    files["train_label/b.png"] = np.full((6, 8), 255, np.uint8)  # all of it is foreground
+    data = open_data(str(write(tmp_path, files)))
+    assert data.schema.classes == ("0", "1")
+    for split in ("train", "test"):
+        labels = data.part(split).arrays(np.arange(3))["labels"]
+        expected = [np.asarray(files[f"{split}_label/{name}.png"]) // 255 for name in "abc"]
+        assert np.array_equal(labels, expected)
+    assert "read as masks of the classes 0 and 1" in data.found["notes"][0]
+    assert data.found["void"] == 0
+    assert data.spec == f"labels:{tmp_path}?void=none"
+    assert open_data(data.spec).fingerprint == data.fingerprint
+    assert open_data(f"{tmp_path}?classes=2").fingerprint == data.fingerprint
+
+
+@pytest.mark.parametrize("key", ["void=255", "classes=1", "classes=3"])
+@pytest.mark.parametrize("before", ["", "?void=255"])
+def test_masks_whose_255_is_void_can_be_had(key: str, before: str, tmp_path: Path) -> None:
+    files = write(tmp_path, {**masks((0, 255), "train_label"), **pictures("train_img")})
+    first = open_data(f"{files}{before}").found["void"]
+    assert (first > 0) == bool(before)
+    data = open_data(f"{files}?{key}")
+    assert data.found["void"] > 0
+    assert set(np.unique(data.arrays(np.arange(3))["labels"])) == {0, 255}
+    assert open_data(str(files)).found["void"] == 0
+
+
+@pytest.mark.parametrize("values", [(0, 1, 255), (0, 1), (0, 128, 255), (0,)])
+def test_maps_with_other_ids_stay_as_they_are(values: tuple[int, ...], tmp_path: Path) -> None:
+    files = {**maps("train_label", ids=len(values)), **pictures("train_img")}
+    files |= {path: np.array(values, np.uint8)[ids] for path, ids in files.items() if path.startswith("train_label")}
+    data = open_data(str(write(tmp_path, files)))
+    assert set(np.unique(data.arrays(np.arange(3))["labels"])) == set(values)
+    assert ("hold the ids 0, 128" in " ".join(data.found.get("notes", []))) == (128 in values)
+    if 255 in values:
+        with pytest.raises(DataError, match=r"has the ids 0, 1.*: masks .void=none. hold 0 and 255 alone"):
+            open_data(f"{tmp_path}?void=none")
+
+
+@pytest.mark.parametrize("form", ["RGB", "RGBA", "LA"])
+def test_gray_colors_are_the_ids_of_gray(form: str, tmp_path: Path) -> None:
+    files = {**maps("train_label"), **pictures("train_img")}
+    coded = {p: encoded(Image.fromarray(np.asarray(v)).convert(form)) if "label" in p else v for p, v in files.items()}
+    plain, other = write(tmp_path / "a", files), write(tmp_path / "b", coded)
+    assert open_data(str(plain)).fingerprint == open_data(str(other)).fingerprint
+
+
+# ---- sizes of label maps and photographs -----------------------------------------------------------------------------
+@pytest.mark.parametrize("key", ["size=12x9", "load_size=12x9", "scale_width=12", "size=8x6&crop=4"])
+@pytest.mark.parametrize("instances", [False, True])
+def test_a_label_map_and_its_photograph_come_to_the_size_that_is_asked_for(
+    key: str, instances: bool, tmp_path: Path
+) -> None:
+    files = {**maps("train_label"), **pictures("train_img", size=(16, 12))}
+    files |= maps("train_inst", size=(32, 24)) if instances else {}
+    data = open_data(f"{write(tmp_path, files)}?{key}")
+    rows = data.arrays(np.arange(3))
+    assert {field: values.shape[1:3] for field, values in rows.items()} == dict.fromkeys(rows, data.window[::-1])
+    assert np.isin(rows["labels"], [0, 1, 2, 3, 4]).all()
+    if key == "size=12x9":
+        names = [np.asarray(files[f"train_label/{name}.png"]) for name in "abc"]
+        assert np.array_equal(rows["labels"], [nearest(ids, Preparation((12, 9), "none")) for ids in names])
+
+
+def test_rounded_sizes_are_of_one_shape_and_others_are_not(tmp_path: Path) -> None:
+    files = {**maps("train_label", size=(33, 17)), **pictures("train_img", size=(65, 33))}
+    assert open_data(f"{write(tmp_path / 'a', files)}?scale_width=20").window == (20, 10)
+    assert open_data(f"{tmp_path / 'a'}?size=20x10").window == (20, 10)
+    square = write(tmp_path / "b", {**maps("train_label", size=(32, 32)), **pictures("train_img", size=(64, 32))})
+    for key in ("size=16", "scale_width=16"):
+        said = refused(square, {}, f"{{}}?{key}")
+        assert "is 32x32, and train_img/a.png is 64x32, of another shape, which load_size would stretch alike" in said
+    assert open_data(f"{square}?load_size=16").window == (16, 16)
 
 
 def test_pictures_of_several_sizes_are_loaded_and_cropped_as_published(tmp_path: Path) -> None:

@@ -3,19 +3,24 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import skimage.data
 import torch
-from drawing import Array, encoded, noise, read, read_or_reason
+from drawing import Array, all_names, encoded, everything, noise, read, read_or_reason, sentence, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
 from torch.nn import functional
 
-from ganvas.data.pictures import MOST_PIXELS, Preparation, decode, upright_size
+from ganvas.data import colors, limits, open_data, pictures
+from ganvas.data.colors import Reading, look
+from ganvas.data.pictures import MOST_PIXELS, Preparation, decode, prepare, upright_size
 from ganvas.data.source import BadPicture, Encoded
+from ganvas.errors import DataError
 
 ORIENTATION = 0x0112
 
@@ -59,11 +64,6 @@ RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 25
         (tiff([0, 257, 65535], ">u2"), [0, 1, 255], "I;16B"),
         (tiff([0, 257, 65535], "<u2"), [0, 1, 255], "I;16"),
         (encoded(np.array([[0, 25700, 65535]], np.uint16)), [0, 100, 255], "I;16"),
-        (tiff([0, 100, 255], "<i4"), [0, 100, 255], "I"),  # bytes in a wide file
-        (tiff([0, 25700, 65535], "<i4"), [0, 100, 255], "I"),
-        (tiff([0, 0.2, 1], "<f4"), [0, 51, 255], "F"),
-        (tiff([0, 51.2, 255], "<f4"), [0, 51, 255], "F"),
-        (tiff([0, 257, 65535], "<f4"), [0, 1, 255], "F"),
     ],
 )
 def test_every_mode_becomes_the_colours_it_stands_for(
@@ -91,10 +91,321 @@ def test_what_is_transparent_lies_over_white() -> None:
         assert np.abs(pixels - expected).max() <= 1
 
 
-@pytest.mark.parametrize("values", [[0, np.nan], [0, np.inf], [-1, 0], [0, 70000]])
-def test_numbers_that_are_no_greys_are_refused(values: list[float]) -> None:
-    with pytest.raises(BadPicture, match="not finite, negative or over 65535"):
-        read(tiff(values, "<f4"))
+# ---- numbers of more than 8 bits -------------------------------------------------------------------------------------
+def folder(root: Path, **rows: tuple[list[float], str]) -> dict[str, list[int]]:
+    """What the pictures of a folder read as, by name: each one row of numbers of a type."""
+    write(root, {f"{name}.tif": tiff(values, kind) for name, (values, kind) in rows.items()})
+    data = open_data(str(root))
+    return {name[:-4]: pixels[0, :, 0].tolist() for name, pixels in zip(all_names(data), everything(data), strict=True)}
+
+
+@pytest.mark.parametrize(
+    ("far", "near", "expected", "decided"),
+    [
+        (([0, 100, 255], "<i4"), ([0, 10, 50], "<i4"), ([0, 100, 255], [0, 10, 50]), "0..255"),  # bytes in a wide file
+        (([0, 25700, 65535], "<i4"), ([0, 257, 514], "<i4"), ([0, 100, 255], [0, 1, 2]), "0..65535"),
+        (([2000, 2100, 4095], "<i4"), ([0, 1, 200], "<i4"), ([125, 131, 255], [0, 0, 12]), "0..4095"),
+        (([0, 0.2, 1], "<f4"), ([0, 0.1, 0.2], "<f4"), ([0, 51, 255], [0, 26, 51]), "unit"),
+        (([0, 0.2, 1], "<f4"), ([-1, 0, 0.2], "<f4"), ([128, 153, 255], [0, 128, 153]), "signed"),
+        (([0, 51.2, 255], "<f4"), ([0, 0.5, 1], "<f4"), ([0, 51, 255], [0, 0, 1]), "0..255"),
+        (([0, 257, 65535], "<f4"), ([0, 0.5, 1], "<f4"), ([0, 1, 255], [0, 0, 0]), "0..65535"),
+        (([0, 100, 255], "<i4"), ([0, 50, 100], "<u2"), ([0, 100, 255], [0, 50, 100]), "0..255"),  # 16 bits among them
+    ],
+)
+def test_all_pictures_of_a_set_are_read_by_one_range(
+    far: Any, near: Any, expected: tuple[list[int], list[int]], decided: str, tmp_path: Path
+) -> None:
+    write(tmp_path, {"plain.png": np.full((1, 3), 7, np.uint8)})
+    assert folder(tmp_path, far=far, near=near) == {"far": expected[0], "near": expected[1], "plain": [7] * 3}
+    data = open_data(str(tmp_path))
+    assert (data.found["range"], data.found["range_by"]) == (decided, "values")
+    assert f"range={decided}" in data.found["notes"][0]
+    assert data.spec == f"{tmp_path}?range={decided}"
+    assert open_data(data.spec).fingerprint == data.fingerprint
+    again = open_data(f"{tmp_path / 'near.tif'}?range={decided}")  # an input, later
+    assert everything(again)[0, 0, :, 0].tolist() == expected[1]
+
+
+def test_sixteen_bits_have_a_range_of_their_own_unless_another_is_said(tmp_path: Path) -> None:
+    dark = np.array([[0, 1000, 4095]], np.uint16)
+    write(tmp_path, {"a.png": encoded(dark), "b.png": encoded(dark // 2)})
+    data = open_data(str(tmp_path))
+    assert everything(data)[0, 0, :, 0].tolist() == [0, 4, 16]
+    assert (data.found["range"], data.found["range_by"], data.spec) == ("0..65535", "format", str(tmp_path))
+    assert "no value is over 4095: range=0..4095 would make them brighter" in data.found["notes"][0]
+    said = open_data(f"{tmp_path}?range=0..4095")
+    assert everything(said)[:, 0, :, 0].tolist() == [[0, 62, 255], [0, 31, 127]]
+    assert "notes" not in said.found
+    with pytest.raises(DataError, match=r"values from 0 to 4095, beyond range=unit"):
+        open_data(f"{tmp_path}?range=unit")
+
+
+def test_a_range_that_changes_nothing_is_said(tmp_path: Path) -> None:
+    data = open_data(f"{write(tmp_path, {'a.png': noise(1)})}?range=0..9")
+    assert np.array_equal(everything(data)[0], noise(1))
+    assert data.found["notes"] == ["range=0..9 changes nothing: all images have 8 bits a channel"]
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 20), (-5, 300), (0, 70000)])
+def test_where_numbers_do_not_tell_their_range_it_is_asked_for(low: float, high: float, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nothing says which of them are black and white: say so, as in \?range=") as e:
+        folder(tmp_path, a=([low, 0, high], "<f4"))
+    sentence(e.value)
+    assert everything(open_data(f"{tmp_path}?range={low}..{high}"))[0, 0, (0, 2), 0].tolist() == [0, 255]
+
+
+def test_a_streamed_set_needs_its_range_said(tmp_path: Path) -> None:
+    write(tmp_path, {"a.tif": tiff([0, 100, 255], "<i4")})
+    with pytest.raises(DataError, match=r"a.tif holds numbers of 32 bits .mode I., .* as in \?range=0..65535"):
+        everything(open_data(f"{tmp_path}?stream=true"))
+    assert everything(open_data(f"{tmp_path}?stream=true&range=0..255"))[0, 0, :, 0].tolist() == [0, 100, 255]
+
+
+@pytest.mark.parametrize("values", [[0, np.nan], [0, np.inf]])
+def test_numbers_that_are_not_finite_are_no_picture(values: list[float], tmp_path: Path) -> None:
+    write(tmp_path, {"a.tif": tiff([0, 1], "<f4"), "b.tif": tiff(values, "<f4")})
+    data = open_data(f"{tmp_path}?max-bad=50%")
+    assert data.found["bad"]["files"] == {"b.tif": "holds values that are not finite (NaN or infinity)"}
+    assert data.found["range"] == "unit"
+
+
+def test_sixteen_bits_a_channel_have_no_range(tmp_path: Path) -> None:
+    write(tmp_path, {"a.png": deep_color(np.array([[[1000, 2000, 65535]]]))})
+    assert everything(open_data(str(tmp_path))).tolist() == [[[[3, 7, 255]]]]
+    with pytest.raises(DataError, match=r"has 16 bits a channel, of which 8 are read: range=0..4095 cannot be applied"):
+        open_data(f"{tmp_path}?range=0..4095")
+
+
+# ---- transparency ----------------------------------------------------------------------------------------------------
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def png(width: int, height: int, bits: int, kind: int, rows: bytes, *chunks: bytes) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)
+    pixels = chunk(b"IDAT", zlib.compress(rows))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + b"".join(chunks) + pixels + chunk(b"IEND", b"")
+
+
+def deep_color(values: Array, *chunks: bytes) -> bytes:
+    """An RGB PNG of 16 bits a channel, which Pillow does not write."""
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    return png(values.shape[1], values.shape[0], 16, 2, rows, *chunks)
+
+
+def few_bits(bits: int, clear: int) -> bytes:
+    """A gray PNG of 0, 1, ... in so few bits, of which one is transparent."""
+    n = 8 // bits
+    row = sum((i % 2**bits) << (bits * (n - 1 - i)) for i in range(n))
+    return png(n, 1, bits, 0, bytes([0, row]), chunk(b"tRNS", struct.pack(">H", clear)))
+
+
+def layered(mode: str, form: str = "PNG", **options: Any) -> bytes:
+    """Two pixels, the first of which is black and transparent, and the second black and not."""
+    image = Image.new("RGBA", (2, 1), (0, 0, 0, 255))
+    image.putpixel((0, 0), (0, 0, 0, 0))
+    return encoded(image.convert(mode), form, **options)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (encoded(np.array([[False, True]]), transparency=0), [255, 255]),
+        (encoded(np.array([[False, True]]), transparency=1), [0, 255]),
+        (few_bits(1, 0), [255, 255] * 4),
+        (few_bits(2, 1), [0, 255, 170, 255]),
+        (few_bits(4, 0), [255, 17]),
+        (encoded(np.array([[0, 117]], np.uint8), transparency=117), [0, 255]),
+        (encoded(np.array([[0, 30000]], np.uint16), transparency=0), [255, 117]),
+        (encoded(np.array([[0, 30000]], np.uint16), transparency=30000), [0, 255]),
+        (
+            deep_color(np.array([[[1000] * 3, [30000] * 3]]), chunk(b"tRNS", struct.pack(">HHH", *[1000] * 3))),
+            [255, 117],
+        ),
+        (layered("LA"), [255, 0]),
+        (layered("RGBA"), [255, 0]),
+        (layered("RGBA", "TIFF"), [255, 0]),
+        (layered("RGBA", "GIF"), [255, 0]),
+        *([(layered("RGBA", "WEBP", lossless=True, exact=True), [255, 0])] if features.check("webp") else []),
+        (encoded(Image.fromarray(np.array([[0, 1]], np.uint8)).convert("P"), transparency=b"\0\xff"), [255, 1]),
+        (encoded(Image.fromarray(np.array([[0, 100]], np.uint8)).convert("P"), transparency=100), [0, 255]),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_is_transparent_is_white_in_every_mode(data: bytes, expected: list[int], channels: int) -> None:
+    assert read(data, channels=channels)[0].tolist() == [[value] * channels for value in expected]
+
+
+@pytest.mark.parametrize("mode", ["La", "RGBa", "PA"])
+def test_modes_that_no_file_here_has_lie_over_white_as_well(mode: str) -> None:
+    image = Image.new("RGBA", (1, 1), (0, 0, 0, 0))
+    image = image.convert("LA").convert(mode) if mode == "La" else image.convert(mode)
+    assert prepare(image, Preparation((1, 1))).tolist() == [[[255] * 3]]
+
+
+# ---- color profiles --------------------------------------------------------------------------------------------------
+def matrix_profile(*, primaries: tuple[tuple[float, float, float], ...] | None, gamma: float) -> bytes:
+    """A small ICC profile: of a display with those primaries in XYZ (of D50), or of gray."""
+
+    def fixed(*values: float) -> bytes:
+        return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
+
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)) + bytes(2)
+    tags = {b"wtpt": b"XYZ " + bytes(4) + fixed(0.9642, 1, 0.8249)}
+    if primaries is None:
+        tags[b"kTRC"] = curve
+    else:
+        for letter, xyz in zip((b"r", b"g", b"b"), primaries, strict=True):
+            tags |= {letter + b"XYZ": b"XYZ " + bytes(4) + fixed(*xyz), letter + b"TRC": curve}
+    place = 132 + 12 * len(tags)
+    table, body = struct.pack(">I", len(tags)), b""
+    for name, data in tags.items():
+        table += name + struct.pack(">II", place + len(body), len(data))
+        body += data
+    space = b"GRAY" if primaries is None else b"RGB "
+    head = bytearray(128)
+    head[0:4] = struct.pack(">I", 128 + len(table) + len(body))
+    head[8:12], head[12:24], head[36:40] = b"\x02\x10\0\0", b"mntr" + space + b"XYZ ", b"acsp"
+    head[68:80] = fixed(0.9642, 1, 0.8249)
+    return bytes(head) + table + body
+
+
+SRGB = ((0.4361, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7141))  # in XYZ of D50
+SWAPPED = matrix_profile(primaries=SRGB[::-1], gamma=2.2)  # red is blue
+LINEAR = matrix_profile(primaries=None, gamma=1)
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "JPEG", "WEBP"])
+def test_colors_are_brought_to_srgb(form: str, tmp_path: Path) -> None:
+    if form == "WEBP" and not features.check("webp"):
+        pytest.skip("no WebP")
+    options = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}.get(form, {})
+    image = np.full((8, 8, 3), (255, 0, 0), np.uint8)
+    data = encoded(image, form, icc_profile=SWAPPED, **options)
+    assert np.abs(read(data)[0, 0].astype(int) - (0, 0, 255)).max() <= 3
+    found = open_data(str(write(tmp_path, {"a.png": data, "b.png": encoded(image)}))).found
+    assert found["notes"] == ["the color profiles of 1 images were converted to sRGB"]
+
+
+def test_alpha_and_palettes_keep_their_profile() -> None:
+    red = Image.new("RGBA", (2, 1), (255, 0, 0, 255))
+    red.putpixel((1, 0), (255, 0, 0, 0))
+    assert np.abs(read(encoded(red, icc_profile=SWAPPED)).astype(int)[0] - [BLUE, WHITE]).max() <= 2
+    indexed = Image.new("P", (1, 1))
+    indexed.putpalette([255, 0, 0])
+    assert np.abs(read(encoded(indexed, icc_profile=SWAPPED)).astype(int)[0] - [BLUE]).max() <= 2
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "I;16"])
+def test_a_gray_profile_brightens_gray(mode: str) -> None:
+    gray = np.array([[0, 55, 255]], np.uint8)
+    image = Image.fromarray(gray.astype(np.uint16) * 257 if mode == "I;16" else gray)
+    data = encoded(image if mode == "I;16" else image.convert(mode), icc_profile=LINEAR)
+    for channels in (1, 3):
+        assert np.abs(read(data, channels=channels)[0, :, 0].astype(int) - [0, 128, 255]).max() <= 2
+
+
+@pytest.mark.parametrize("profile", [b"no profile", SWAPPED[:200], SWAPPED[:-9], LINEAR])
+def test_a_profile_that_cannot_be_used_is_ignored_and_counted(profile: bytes, tmp_path: Path) -> None:
+    image = noise(1)
+    data = open_data(str(write(tmp_path, {"a.png": encoded(image, icc_profile=profile)})))
+    if profile != SWAPPED[:-9]:  # of which the last curve is missing
+        assert np.array_equal(everything(data)[0], image)
+        assert data.found["notes"] == ["the color profiles of 1 images cannot be used and were ignored"]
+
+
+def test_srgb_itself_changes_nothing() -> None:
+    from PIL import ImageCms
+
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for image in (noise(1), noise(2, 6, 5)):
+        assert np.array_equal(read(encoded(image, icc_profile=profile), channels=3), read(encoded(image), channels=3))
+
+
+# ---- large images ----------------------------------------------------------------------------------------------------
+RESIZE = Image.Image.resize
+
+
+def by_rows(image: Image.Image, size: tuple[int, int], how: Any, box: tuple[float, float, float, float]) -> Image.Image:
+    """Pillow's resize, first along rows and then along columns: some versions do it the other way round at times."""
+    left, upper, right, lower = box
+    narrow = RESIZE(image, (size[0], image.height), how, (left, 0, right, image.height))
+    return RESIZE(narrow, size, how, (0, upper, size[0], lower))
+
+
+MODES = ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("orientation", [1, 3, 6, 7])
+@pytest.mark.parametrize("how", [{}, {"crop": "none"}, {"crop": (20, 17)}, {"resize": "bilinear"}, {"channels": 1}])
+@pytest.mark.parametrize("to", [(9, 14), (61, 43), (43, 61), (70, 50)])
+def test_a_large_image_is_the_same_in_strips(
+    mode: str, orientation: int, how: dict[str, Any], to: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = Image.fromarray(noise(3, 43, 61, 4))
+    image = Image.fromarray(noise(4, 43, 61).astype(np.uint16) * 257) if mode == "I;16" else image.convert(mode)
+    image.info["transparency"] = {"L": 7, "P": 3, "I;16": 7 * 257}.get(mode)
+    if image.info["transparency"] is None:
+        del image.info["transparency"]
+    seen = look(image, Reading(), "x")
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "resize", by_rows)
+        expected = prepare(image, Preparation(to, **how), orientation, seen=seen)
+    monkeypatch.setattr(pictures, "LARGE", 0)
+    monkeypatch.setattr(colors, "STRIP", 61 * 5)
+    assert np.array_equal(prepare(image, Preparation(to, **how), orientation, seen=seen), expected)
+
+
+def test_more_pixels_are_read_where_that_is_said(tmp_path: Path) -> None:
+    wide = png(200_000, 1000, 1, 0, (bytes(25_001)) * 1000)
+    root = write(tmp_path, {"a.png": wide})
+    with pytest.raises(DataError, match=r"a.png: over 100 megapixels, the limit that max-pixels sets"):
+        open_data(f"{root}?size=8")
+    limit = Image.MAX_IMAGE_PIXELS
+    assert not everything(open_data(f"{root}?size=8&crop=none&max-pixels=200M")).any()
+    assert limit == Image.MAX_IMAGE_PIXELS
+    with pytest.raises(DataError, match=r"over 2e-05 megapixels"):
+        open_data(f"{write(tmp_path / 'b', {'b.png': noise(1)})}?size=8&max-pixels=20")
+
+
+def test_large_images_wait_for_each_other() -> None:
+    import threading
+
+    room, seen, most = limits._Room(limits.LARGE * 3), [0], [0]
+    lock = threading.Lock()
+
+    def decode_one() -> None:
+        with room.taken(limits.LARGE * 2):
+            with lock:
+                seen[0] += 1
+                most[0] = max(most[0], seen[0])
+            with lock:
+                seen[0] -= 1
+
+    threads = [threading.Thread(target=decode_one) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    with room.taken(5), room.taken(limits.LARGE):  # small ones need none
+        pass
+    for thread in threads:
+        thread.join(20)
+    assert most == [1]
+    with room.taken(limits.LARGE * 9):  # more than there is: alone
+        pass
+
+
+def test_a_jpeg_that_is_refined_without_end_is_refused() -> None:
+    data = encoded(noise(1, 32, 32, 3), "JPEG", progressive=True)
+    assert read(data).shape == (32, 32, 3)
+    first, rest = data.split(b"\xff\xda", 1)
+    with pytest.raises(BadPicture, match="a progressive JPEG of over 100 scans"):
+        read(first + (b"\xff\xda" + rest[:20]) * 200 + b"\xff\xd9")
+
+
+def test_no_file_runs_a_program() -> None:
+    with pytest.raises(BadPicture, match="not a picture that can be read"):
+        read(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", 4, 4)
 
 
 # ---- turned as EXIF says ---------------------------------------------------------------------------------------------
@@ -182,12 +493,7 @@ def test_whatever_the_bytes_are_there_is_a_picture_or_a_reason(
 
 def bomb(width: int, height: int) -> bytes:
     """A PNG of a hundred bytes that says it is so large."""
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    return png(width, height, 8, 2, b"")
 
 
 @pytest.mark.parametrize("side", [10_001, 50_000, 1 << 31 - 1])

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from ganvas.console import note
-from ganvas.data.building import choose, tolerate
+from ganvas.data.building import choose, reading_of, tolerate
 from ganvas.data.folders import is_picture, listing
 from ganvas.data.gathering import Gathered, fill, pick, take
 from ganvas.data.geometry import Geometry, nearest
@@ -56,7 +56,8 @@ def open_input(
     asked, run = parse(spec), parse(like)
     if asked.stream:
         raise UsageError(f"stream=true makes no sense of {spec!r}: what is translated is read into the store.")
-    asked = replace(asked, channels=asked.channels or run.channels)
+    asked = replace(asked, channels=asked.channels or run.channels, range=asked.range or run.range)
+    asked = replace(asked, void=asked.void or run.void, max_pixels=asked.max_pixels or run.max_pixels)
     prefer = ("labels",) if field == "labels" else ("unpaired", "paired", "labels")
     try:
         found = group(asked, prefer)
@@ -162,12 +163,16 @@ def _read(
             done.bad = "has no instance map of its name"
             return done
         files["instances"] = beside
-    return take(done, files, partial(geometry.preparation, channels=_channels(spec)))
+    prepare = partial(geometry.preparation, channels=_channels(spec))
+    scaled = geometry != Geometry(crop=geometry.crop, resize=geometry.resize)
+    return take(done, files, prepare, reading_of(spec), scaled=scaled, masks=spec.void == "none")
 
 
 def _half(done: Gathered, file: Encoded, half: int, geometry: Geometry, spec: Spec) -> Gathered:
     try:
-        halves, size, mode = read_halves(file, partial(geometry.preparation, channels=_channels(spec)))
+        halves, size, mode = read_halves(
+            file, partial(geometry.preparation, channels=_channels(spec)), reading_of(spec)
+        )
     except BadPicture as error:
         done.bad = str(error)
         return done
@@ -191,7 +196,9 @@ def _drawn(
         done.bad = "is in colour: a label map has one whole number a pixel"
     else:
         try:
-            done.fields["labels"] = labels_of(nearest(flat.astype(np.int64), preparation), name)
+            done.fields["labels"] = labels_of(
+                nearest(flat.astype(np.int64), preparation), name, masks=spec.void == "none"
+            )
         except BadPicture as error:
             done.bad = str(error)
     return done
@@ -248,6 +255,11 @@ def _stored(
     address = [
         *("input", given.identity, given.split, field, asdict(geometry), spec.channels, spec.limit, spec.holdout),
         beside,
+        *(
+            ["values", str(spec.range), spec.void, spec.max_pixels]
+            if spec.range or spec.void or spec.max_pixels
+            else []
+        ),
     ]
 
     def build(building: Building) -> None:

@@ -239,7 +239,7 @@ def _pixels(image: Image.Image, preparation: Preparation) -> Pixels:
 
 
 def _in_strips(image: Image.Image, preparation: Preparation, orientation: int, seen: Look) -> Pixels:
-    """`prepare`, for a large image: the same pixels, and hardly more memory than the decoder itself takes."""
+    """`prepare`, of a large image: the same pixels but for rounding, and hardly more memory than the decoder takes."""
     size = _turned(image, orientation)
 
     def strip(top: int, bottom: int) -> Image.Image:
@@ -268,7 +268,7 @@ def _in_strips(image: Image.Image, preparation: Preparation, orientation: int, s
         low, high = (wanted.searchsorted(at + round(upper)) for at in rows[:2])
         values = _lerped(_lerped(np.concatenate(picked), 0, low, high, rows[2]), 1, *_between(last - first, width))
         return np.rint(values).astype(np.uint8)
-    # As Pillow does it: first every row by itself, then every column of those.
+    # As Pillow does it, mostly: first every row by itself, then every column of those.
     narrow: Image.Image | None = None
     for top, bottom in strips(size):
         part = strip(top, bottom)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ganvas.bounds import open_regular
 from ganvas.errors import GanvasError, RunError
 
 
@@ -145,6 +146,6 @@ def holding(folder: Path, busy: str) -> Iterator[None]:
 
 
 def sha256(path: Path) -> str:
-    """The file's SHA-256 as 64 hexadecimal digits."""
-    with path.open("rb") as file:
+    """The SHA-256 of a regular file as 64 hexadecimal digits."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -20,7 +20,7 @@ from ganvas.calibrate import calibrate
 from ganvas.console import meter, note
 from ganvas.data import Batches
 from ganvas.engine import Engine
-from ganvas.errors import DataError, Diverged, RunError, Stopped, UsageError
+from ganvas.errors import Damaged, DataError, Diverged, RunError, Stopped, UsageError
 from ganvas.evaluation import evaluate
 from ganvas.figures import ALL as METRICS
 from ganvas.figures import larger_is_better
@@ -148,14 +148,22 @@ class _Training:
             raise Stopped(self.signal, self.saved)
 
     def _resume(self, checkpoint: Checkpoint) -> None:
-        self.engine.load_state_dict(
-            {
-                "weights": checkpoint.weights(),
-                "average": checkpoint.average(),
-                "state": checkpoint.state(),
-                "memory": checkpoint.memory(parallel.rank()),
-            }
-        )
+        saved = {
+            "weights": checkpoint.weights(),
+            "average": checkpoint.average(),
+            "state": checkpoint.state(),
+            "memory": checkpoint.memory(parallel.rank()),
+        }
+        try:
+            self.engine.load_state_dict(saved)
+        except torch.OutOfMemoryError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise Damaged(
+                f"{checkpoint.folder} does not hold what this run saves ({reason}): restore it from a copy, or remove "
+                "it to go on from the one before."
+            ) from error
         self.saved = checkpoint.folder
         if parallel.rank() == 0:
             self.run.cut(checkpoint.step)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from ganvas.bounds import MOST_TEXT, read_regular
 from ganvas.data import named
 from ganvas.data.named import SETS, Download
 from ganvas.errors import DataError, UsageError, nearest
@@ -31,13 +32,24 @@ def fetch(name: str, dest: Path | None = None) -> Path:
 def _obtain(download: Download, folder: Path) -> None:
     """One file, unless it is there whole."""
     file, record = folder / download.file, folder / f"{download.file}.sha256"
-    kept = record.read_text().split()[0] if record.is_file() and record.read_text().strip() else None
+    kept = _kept(record)
     if file.is_file() and kept is not None and sha256(file) == kept:
         return
     _download(download, folder, download.checksum if kept is None else f"sha256:{kept}")
     if kept is None:
         with atomic(record) as part:
             part.write_text(f"{sha256(file)}  {download.file}\n")
+
+
+def _kept(record: Path) -> str | None:
+    """The digest of a file that was fetched before, if it was kept. Raises DataError for a record that is no text."""
+    if not record.is_file():
+        return None
+    try:
+        return next(iter(read_regular(record, MOST_TEXT).decode().split()), None)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise DataError(f"{record} cannot be read ({reason}): delete it.") from error
 
 
 def _download(download: Download, folder: Path, checksum: str | None) -> None:

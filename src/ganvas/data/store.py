@@ -21,11 +21,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ganvas.bounds import read_json
 from ganvas.errors import DataError
 from ganvas.files import atomic_folder, cache_folder
 
 FORMAT = 1  # part of every content address: raise it when the files or the preparation of pictures change
 MANIFEST = "manifest.json"
+MOST_MANIFEST = 1 << 28  # bytes: it tells what was found, class by class
 DTYPES = ("uint8", "int16", "uint16", "int32", "int64", "float32")
 
 Array = NDArray[Any]
@@ -167,7 +169,7 @@ class Store:
     """
 
     def __init__(self, folder: Path, *, verify: bool = False) -> None:
-        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest = read_json(folder / MANIFEST, most=MOST_MANIFEST)
         if not isinstance(manifest, dict) or manifest.pop("sha256", None) != digest(manifest):
             raise ValueError(f"{folder / MANIFEST} is damaged")
         self.found: dict[str, Any] = manifest["found"]

@@ -11,8 +11,9 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -26,7 +27,6 @@ KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-T = TypeVar("T")
 
 
 class TooLarge(OSError):  # noqa: N818 - a state of the file
@@ -38,7 +38,7 @@ def unlike_file(status: os.stat_result) -> str | None:
     return KINDS.get(stat.S_IFMT(status.st_mode))
 
 
-def open_regular(path: str | Path) -> IO[bytes]:
+def open_regular(path: str | Path) -> BufferedReader:
     """Opens a regular file, or what a link leads to. Raises OSError, never waiting, for anything else."""
     refuse_unless_regular(os.stat(path), path)
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))

@@ -10,7 +10,6 @@ has the names of the above is ever removed, for the folder may hold other things
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import stat
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ganvas import locks
+from ganvas.bounds import read_json
 from ganvas.files import cache_folder, leftovers, remove
 
 MANIFEST = "manifest.json"
@@ -62,17 +62,7 @@ def fetching(path: Path) -> Iterator[None]:
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a store, without a look at its digest. Raises OSError or ValueError."""
-    handle = os.open(folder / MANIFEST, os.O_RDONLY | os.O_NONBLOCK)  # to open a pipe would wait
-    with os.fdopen(handle, "rb") as file:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_MANIFEST:
-            raise ValueError(f"{folder / MANIFEST} is damaged")
-        try:
-            manifest = json.loads(file.read())
-        except RecursionError as error:
-            raise ValueError(f"{folder / MANIFEST} is damaged") from error
-    if not isinstance(manifest, dict):
-        raise ValueError(f"{folder / MANIFEST} is damaged")
+    manifest: dict[str, Any] = read_json(folder / MANIFEST, dict, most=LARGEST_MANIFEST)
     return manifest
 
 

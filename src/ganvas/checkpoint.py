@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -21,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ganvas import pickles
+from ganvas.bounds import read_json, refuse_unless_regular
 from ganvas.errors import Damaged
 from ganvas.files import atomic_folder, sha256
 
@@ -75,18 +76,28 @@ class Checkpoint:
     def _tensors(self, name: str) -> dict[str, Tensor]:
         from safetensors.torch import load_file
 
-        return load_file(self.folder / name)
+        try:
+            return load_file(self.folder / name)
+        except FileNotFoundError:  # removed meanwhile, by the process that trains
+            raise
+        except Exception as error:  # safetensors and torch raise whatever reading torn bytes leads to
+            raise self._unread(name, error) from error
 
     def _load(self, name: str) -> dict[str, Any]:
-        import torch
-
         try:
-            loaded: dict[str, Any] = torch.load(self.folder / name, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError:
-            raise Damaged(
-                f"{self.folder / name} holds more than numbers and tensors and was not loaded: ganvas did not write it."
-            ) from None
+            loaded = pickles.load(self.folder / name, verify=False)  # its digest was checked
+        except FileNotFoundError:
+            raise
+        except (OSError, pickles.Refused) as error:
+            raise self._unread(name, error) from error
+        if not isinstance(loaded, dict):
+            raise self._unread(name, f"it holds a {type(loaded).__name__}")
         return loaded
+
+    def _unread(self, name: str, reason: object) -> Damaged:
+        """What to raise for a file that is as the manifest says, and yet is none of ours."""
+        line = str(reason).partition("\n")[0]
+        return Damaged(f"{self.folder / name} was not written by ganvas ({line}): restore it from a copy.")
 
 
 def verified(folder: Path, step: int, read: Collection[str] | None = None) -> Checkpoint:
@@ -97,11 +108,11 @@ def verified(folder: Path, step: int, read: Collection[str] | None = None) -> Ch
     long.
     """
     try:
-        manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+        manifest: Manifest = read_json(folder / MANIFEST, Manifest)
     except FileNotFoundError:
         raise Damaged(f"{MANIFEST} is missing") from None
     except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors, and so is text that is no text
-        raise Damaged(f"{MANIFEST} cannot be read: {error}") from None
+        raise Damaged(f"{MANIFEST} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if manifest.step != step:
         raise Damaged(f"{MANIFEST} is of step {manifest.step:,}")
     for name in (WEIGHTS, AVERAGE, STATE):
@@ -109,8 +120,11 @@ def verified(folder: Path, step: int, read: Collection[str] | None = None) -> Ch
             raise Damaged(f"{MANIFEST} does not know {name}")
     for name, known in manifest.files.items():
         file = folder / name
+        if name != os.path.basename(name) or "\0" in name:
+            raise Damaged(f"{MANIFEST} names {name!r}, which is no file of a checkpoint")
         try:
-            if (size := file.stat().st_size) != known.bytes:
+            refuse_unless_regular(status := file.stat(), file)
+            if (size := status.st_size) != known.bytes:
                 raise Damaged(f"{name} has {size:,} bytes instead of {known.bytes:,}")
             if (read is None or name in read) and sha256(file) != known.sha256:
                 raise Damaged(f"{name} is not what was written: its digest differs")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ganvas.bounds import open_regular
 from ganvas.errors import GanvasError, RunError
 
 ABANDONED_HOURS = 24  # after which a part counts as left behind where the file system has no locks
@@ -304,6 +305,6 @@ def holding(folder: Path, busy: str) -> Iterator[Callable[[], None]]:
 
 
 def sha256(path: Path) -> str:
-    """The file's SHA-256 as 64 hexadecimal digits."""
-    with path.open("rb") as file:
+    """The SHA-256 of a regular file as 64 hexadecimal digits."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

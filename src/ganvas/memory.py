@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+MOST_MODULES = 50_000  # of a game
+SLACK = 1 << 26  # bytes of weights that any game may have
 
 MOST_BYTES = 1 << 30  # of a block that is kept when freed
 SURE_BYTES = 32 << 20  # what every 64-bit glibc takes
@@ -23,3 +29,34 @@ def hold_memory() -> None:
         for parameter in (trim_threshold, mmap_threshold):
             if not libc.mallopt(parameter, MOST_BYTES):  # it answers 0 where that is too much for it
                 libc.mallopt(parameter, SURE_BYTES)
+
+
+@contextmanager
+def building_within(most: int | None) -> Iterator[None]:
+    """Around the building of a game: raises MemoryError, before weights are drawn, once its nets have over twice
+    ``most`` bytes of weights (None: as many as there are), or more modules than any system."""
+    from torch.nn.modules import module as hooks
+
+    weights = modules = 0
+
+    def weigh(owner: Any, name: str, weight: Any) -> None:
+        nonlocal weights
+        weights += 0 if weight is None else weight.nbytes
+        if most is not None and weights > 2 * most + SLACK:
+            raise MemoryError("its nets are larger than those of its checkpoint")
+
+    def count(owner: Any, name: str, child: Any) -> None:
+        nonlocal modules
+        modules += 1
+        if modules > MOST_MODULES:
+            raise MemoryError(f"its nets have over {MOST_MODULES:,} modules")
+
+    handles = [
+        hooks.register_module_parameter_registration_hook(weigh),
+        hooks.register_module_module_registration_hook(count),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

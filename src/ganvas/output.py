@@ -37,6 +37,8 @@ def kind_of(path: Path, *, among: Sequence[Kind] = ("sheet", "arrays", "folder")
 
     Raises UsageError for what is not ``among`` those that the verb can give, and for what is in the way.
     """
+    if "\0" in str(path):
+        raise UsageError(f"{str(path)!r} is no possible name: choose another --out.")
     suffix = path.suffix.lower()
     kind: Kind = {**dict.fromkeys(SHEETS, "sheet"), FILM: "film", ARRAYS: "arrays"}.get(suffix, "folder")  # type: ignore[assignment]
     ways = {"sheet": "an image (.png, .jpg, .webp)", "film": "a film (.gif)", "arrays": "arrays (.npz)",

@@ -25,10 +25,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 import ganvas
+from ganvas.bounds import read_json
 from ganvas.checkpoint import AVERAGE, WEIGHTS, Checkpoint, paused, verified, write
 from ganvas.console import note
 from ganvas.errors import Damaged, RunError, UsageError
 from ganvas.files import atomic, discard, holding, leftovers, make_folder, remove, writing
+from ganvas.records import Evaluation, Tick, flaw_of, read_rows
 from ganvas.settings import FORMAT, RunConfig, differences, missing_parts, origins
 
 if TYPE_CHECKING:
@@ -74,17 +76,20 @@ class Run:
         folder = Path(folder)
         file = folder / "config.json"
         try:
-            raw = msgspec.json.decode(file.read_bytes())
+            raw = read_json(file)
             if isinstance(raw, dict) and raw.get("format", FORMAT) != FORMAT:
                 raise RunError(
                     f"{folder} was written in format {raw['format']} by ganvas {raw.get('ganvas')}, but this is ganvas "
                     f"{ganvas.__version__} with format {FORMAT}; use that version to read it."
                 )
             config = msgspec.convert(raw, RunConfig)
+            if flaw := flaw_of(config.schema):
+                raise ValueError(flaw)
         except (FileNotFoundError, NotADirectoryError):
             raise RunError(_no_run(folder)) from None
         except (OSError, ValueError) as error:  # msgspec's errors, which name the field, are ValueErrors
-            raise RunError(f"{file} cannot be read: {error}; restore it from a copy.") from None
+            reason = getattr(error, "strerror", None) or error
+            raise RunError(f"{file} cannot be read: {reason}; restore it from a copy.") from None
         return cls(folder, config)
 
     def amend(self, config: RunConfig) -> Run:
@@ -146,7 +151,7 @@ class Run:
             try:
                 checkpoint = verified(folder, step) if read is None else verified(folder, step, read)
             except Damaged as flaw:
-                if not folder.exists():  # replaced or removed meanwhile, by the process that trains
+                if not os.path.lexists(folder):  # replaced or removed meanwhile, by the process that trains
                     return self.latest(warn, read)
                 flaws.append(f"{folder} is damaged ({flaw})")
                 continue
@@ -213,7 +218,7 @@ class Run:
     def best(self) -> dict[str, Any] | None:
         """``step``, ``metric`` and ``value`` of the best checkpoint, if one was marked and is there."""
         try:
-            best = msgspec.json.decode((self.folder / "best.json").read_bytes(), type=Best)
+            best: Best = read_json(self.folder / "best.json", Best)
         except (OSError, ValueError):
             return None
         return msgspec.structs.asdict(best) if best.step in self.checkpoints() else None
@@ -236,8 +241,8 @@ class Run:
         self._append("stats.jsonl", row, flush)
 
     def stats(self) -> list[dict[str, Any]]:
-        """The ticks so far; a line that a kill tore is left out."""
-        return self._rows("stats.jsonl", "terms")
+        """The ticks so far; a line that a kill tore is left out. Raises RunError for a file that cannot be read."""
+        return self._rows("stats.jsonl", Tick)
 
     def cut(self, step: int) -> None:
         """Drops the ticks after ``step``, and that of a pause: a resumed run writes them again. Of an evaluation what a
@@ -259,8 +264,9 @@ class Run:
         self._append("metrics.jsonl", {"step": step, "metrics": figures}, flush=True)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The evaluations so far: ``step`` and ``metrics``, each with value, std, n and recipe."""
-        return self._rows("metrics.jsonl", "metrics")
+        """The evaluations so far: ``step`` and ``metrics``, each with value, std, n and recipe. Raises RunError for a
+        file that cannot be read."""
+        return self._rows("metrics.jsonl", Evaluation)
 
     def _append(self, name: str, row: Mapping[str, Any], flush: bool) -> None:
         with writing(self.folder / name), (self.folder / name).open("ab+", buffering=0) as file:
@@ -277,33 +283,37 @@ class Run:
                 file.truncate(size)
                 raise
 
-    def _rows(self, name: str, column: str) -> list[dict[str, Any]]:
-        """The lines of a file that are whole: objects with a step and a mapping called ``column``."""
-        path, rows = self.folder / name, []
-        for line in path.read_bytes().split(b"\n") if path.exists() else []:
-            try:
-                row = msgspec.json.decode(line)
-            except ValueError:
-                continue
-            if isinstance(row, dict) and isinstance(row.get("step"), int) and isinstance(row.get(column), dict):
-                rows.append(row)
-        return rows
+    def _rows(self, name: str, kind: type[msgspec.Struct]) -> list[dict[str, Any]]:
+        """The lines of a file that are whole rows of that kind."""
+        path = self.folder / name
+        try:
+            return read_rows(path, kind)
+        except OSError as error:
+            raise RunError(f"{path} cannot be read: {error.strerror or error}; restore it from a copy.") from error
 
     # ---- what it is for ----------------------------------------------------------------------------------------------
-    def build_game(self) -> Game:
-        """The game as its config says, with fresh weights. Raises RunError when this ganvas has no such system."""
+    def build_game(self, most: int | None = None) -> Game:
+        """The game as its config says, with fresh weights.
+
+        most: bytes that these may about have; None: as many as there are. Raises RunError when this ganvas has no such
+        system, and for a config that is none of it, or of a larger net.
+        """
         from ganvas import games
+        from ganvas.memory import building_within
         from ganvas.schema import Schema
 
-        c = self.config
+        c, file = self.config, self.folder / "config.json"
         schema = Schema({name: tuple(shape) for name, shape in c.schema.items()}, tuple(c.classes))
         try:
-            game = games.system(c.system).build(c.leaves, schema)
+            with building_within(most):
+                game = games.system(c.system).build(c.leaves, schema)
         except UsageError as error:
             raise RunError(
-                f"{self.folder / 'config.json'}, written by ganvas {c.ganvas}, does not fit ganvas "
-                f"{ganvas.__version__}: {error}"
+                f"{file}, written by ganvas {c.ganvas}, does not fit ganvas {ganvas.__version__}: {error}"
             ) from error
+        except Exception as error:  # what settings that nobody checked lead to in the building of nets
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise RunError(f"{file} describes no net of {c.system} ({reason}): restore it from a copy.") from error
         game.data = c.data
         return game
 
@@ -326,7 +336,7 @@ class Run:
         lacking = missing_parts(self.config)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream(0, 0, Purpose.WEIGHTS))
-            game = self.build_game()
+            game = self.build_game(None if lacking else sum(tensor.nbytes for tensor in tensors.values()))
         fresh = {name: value for name, value in game.state_dict().items() if name.partition(".")[0] in lacking}
         try:
             game.load_state_dict(fresh | tensors)

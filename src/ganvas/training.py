@@ -20,7 +20,7 @@ from ganvas.console import meter, note
 from ganvas.data import Batches
 from ganvas.devices import hardware
 from ganvas.engine import Engine
-from ganvas.errors import DataError, Diverged, RunError, Stopped, UsageError, nearest
+from ganvas.errors import Damaged, DataError, Diverged, RunError, Stopped, UsageError, nearest
 from ganvas.evaluation import evaluate
 from ganvas.figures import ALL as METRICS
 from ganvas.figures import BACK, larger_is_better
@@ -164,14 +164,22 @@ class _Training:
             raise Stopped(self.signal, self.saved)
 
     def _resume(self, checkpoint: Checkpoint) -> None:
-        self.engine.load_state_dict(
-            {
-                "weights": checkpoint.weights(),
-                "average": checkpoint.average(),
-                "state": checkpoint.state(),
-                "memory": checkpoint.memory(parallel.rank()),
-            }
-        )
+        saved = {
+            "weights": checkpoint.weights(),
+            "average": checkpoint.average(),
+            "state": checkpoint.state(),
+            "memory": checkpoint.memory(parallel.rank()),
+        }
+        try:
+            self.engine.load_state_dict(saved)
+        except torch.OutOfMemoryError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise Damaged(
+                f"{checkpoint.folder} does not hold what this run saves ({reason}): restore it from a copy, or remove "
+                "it to go on from the one before."
+            ) from error
         self.saved = checkpoint.folder
         rows = [row for row in self.run.stats() if row["step"] <= checkpoint.step]
         self.seconds = rows[-1].get("seconds", 0.0) if rows else 0.0

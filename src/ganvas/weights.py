@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ganvas import pickles
+from ganvas.bounds import MOST_TEXT, read_regular
 from ganvas.cache import fetching, mark_used
 from ganvas.errors import Damaged, MissingWeights, UsageError, nearest
 from ganvas.files import atomic, cache_folder, sha256, writing
@@ -137,9 +139,11 @@ def find(name: str) -> Path:
 
 def load(name: str) -> dict[str, Tensor]:
     """The tensors of published weights by their published keys, on the CPU. Raises what `find` raises."""
-    import torch
-
-    tensors: dict[str, Tensor] = torch.load(find(name), map_location="cpu", weights_only=True)
+    path = find(name)
+    try:
+        tensors: dict[str, Tensor] = pickles.load(path, verify=False)  # its digest was checked
+    except pickles.Refused as error:
+        raise Damaged(f"{path} {error}; delete it and run `ganvas fetch {name}`.") from error
     return tensors
 
 
@@ -245,13 +249,22 @@ def _check(path: Path, digest: str, name: str) -> None:
     key = path.resolve(), status.st_size, status.st_mtime_ns
     found = _seen.get(key) or _seen.setdefault(key, sha256(path))
     if (record := _record(path)).is_file():
-        kept = record.read_text().partition(" ")[0]
+        kept = _kept(record)
         digest = kept if kept.startswith(digest) else digest
     if not found.startswith(digest):
         raise Damaged(
             f"{path} is truncated or another file: its SHA-256 is {found} ({status.st_size:,} bytes) where that of "
             f"{name} is {digest}{'...' if len(digest) < 64 else ''}; delete it and run `ganvas fetch {name}`."
         )
+
+
+def _kept(record: Path) -> str:
+    """The digest in a record. Raises Damaged for what is no text."""
+    try:
+        return read_regular(record, MOST_TEXT).decode().partition(" ")[0].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise Damaged(f"{record} cannot be read ({reason}): delete it.") from error
 
 
 def _reason(error: OSError) -> str:

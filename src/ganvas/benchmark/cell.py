@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from ganvas.benchmark.table import ROWS, leaves
+from ganvas.bounds import read_json
 from ganvas.console import note
 from ganvas.errors import DataError, GanvasError, UsageError
 from ganvas.files import atomic, writing
@@ -71,7 +72,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 def read(folder: str | Path) -> Result | None:
     """The result in a run folder, if there is one that reads."""
     try:
-        return msgspec.json.decode((Path(folder) / RESULT).read_bytes(), type=Result)
+        result: Result = read_json(Path(folder) / RESULT, Result)
+        return result
     except (OSError, ValueError):
         return None
 

@@ -17,6 +17,7 @@ from ganvas.benchmark.cell import PICTURES
 from ganvas.benchmark.result import Table
 from ganvas.benchmark.scoring import SHOWN, originals
 from ganvas.benchmark.table import ALIKE, CLOSE, FAR, NOTES, TITLES, Verdict, published
+from ganvas.bounds import read_json
 from ganvas.console import clock
 from ganvas.data import named
 from ganvas.errors import RunError
@@ -49,7 +50,7 @@ def before(folder: Path) -> dict[str, Any] | None:
     """The ``table.json`` in a folder, None where there is none. Raises RunError for one that is not ours."""
     path = folder / "table.json"
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        found: dict[str, Any] = read_json(path, dict[str, Any])
         if not all(isinstance(found[name], int | float) for name in ("seconds", "width", "steps")):
             raise ValueError("no seconds, width and steps")
         return found

@@ -237,11 +237,15 @@ def _facts(run: Run, found: dict[str, Any]) -> str:
         "checkpoints": ", ".join(f"{step:,}" for step in found["checkpoints"]) or "none yet",
         "on disk": f"{found['bytes'] / 1e6:.1f} MB",
         "best": f"step {best['step']:,}, {best['metric']} {best['value']:.5g}" if best else "",
-        **{name: f"{_number(figure['value'])} (N {figure['n']:,})" for name, figure in found["metrics"].items()},
+        **{name: _number(figure["value"]) + _counted(figure.get("n")) for name, figure in found["metrics"].items()},
         "health": "\n".join(found["health"]),
         "next": "\n".join(run.commands()),
     }
     return facts(rows)
+
+
+def _counted(n: int | None) -> str:
+    return "" if n is None else f" (N {n:,})"
 
 
 def _number(value: float | None) -> str:

@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 
+from ganvas.bounds import MOST_TEXT, read_regular
 from ganvas.cache import fetching
 from ganvas.data import named
 from ganvas.data.named import SETS, Download
@@ -52,9 +53,15 @@ def _is_recorded(file: Path) -> bool:
 
 
 def _recorded(file: Path) -> str | None:
-    """The SHA-256 of the first download; None where none is written down."""
+    """The SHA-256 of the first download; None where none is written down. Raises DataError where it cannot be read."""
     record = _record(file)
-    found = re.match(r"[0-9a-f]{64}\b", record.read_text(errors="replace")) if record.is_file() else None
+    try:
+        text = read_regular(record, MOST_TEXT).decode(errors="replace")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DataError(f"{record} cannot be read ({error.strerror or error}): delete it.") from error
+    found = re.match(r"[0-9a-f]{64}\b", text)
     return found[0] if found else None
 
 

@@ -13,13 +13,8 @@ from typing import Any
 
 from ganvas.data.folders import Listing, arrange, is_folder, listing
 from ganvas.data.layout import OUTSIDE, are_few, is_hidden, member_of, split_folders
-<<<<<<< ours
-from ganvas.data.source import SPLITS, LeftOut, split_named
-from ganvas.data.spec import GROUPED, Spec, shortened, suited
-=======
 from ganvas.data.source import LAYOUT, SPLITS, LeftOut, split_named
-from ganvas.data.spec import GROUPED, Spec, suited
->>>>>>> theirs
+from ganvas.data.spec import GROUPED, Spec, shortened, suited
 from ganvas.errors import DataError
 
 SPLIT = re.compile(r"(train|test|val|valid|dev|eval)", re.I)  # begins the names of folders that belong to a split

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import pickle
+import os
 import re
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ganvas import pickles
+from ganvas.bounds import open_regular
 from ganvas.errors import Damaged, DataError
 from ganvas.exchange.looks import KINDS, PART_OF, looks, unprefixed
 from ganvas.files import sha256
 
 LARGEST = 8 << 30  # bytes; the largest published net of these systems has 0.7e9
 SHOWN = 4  # keys that a refusal lists
-ZIP, PICKLE = b"PK\x03\x04", b"\x80"  # what files of torch.save begin with: since 1.6, and before
 WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "net")  # round a state dict, best first
 WORDS = {"G": ("netG", "G", "generator"), "D": ("netD", "D", "discriminator"), "E": ("netE", "E", "encoder")}
 SPECTRAL = (".weight_orig", ".parametrizations.weight.original")  # of a layer with spectral norm
@@ -90,6 +90,8 @@ def read(part: str, path: Path) -> Published:
     clean: Tensors = {}
     for key, value in tensors.items():
         name = re.sub(r"^((module|_orig_mod)\.)+", "", key)
+        if strange := odd(value):
+            raise DataError(f"{path} has a tensor that is not plain, {key} ({strange}): save plain tensors of floats.")
         if name in clean:
             raise DataError(f"{path} has two tensors that are called {name}, and one of them is {key}.")
         if value.numel() * value.element_size() > value.untyped_storage().nbytes():
@@ -107,6 +109,19 @@ def read(part: str, path: Path) -> Published:
     return Published(part, path, sha256(path), clean)
 
 
+def odd(tensor: Tensor) -> str:
+    """What is odd about a tensor of a file; "" of a plain one."""
+    if tensor.is_nested:
+        return "nested"
+    if tensor.layout is not torch.strided:
+        return "sparse"
+    if tensor.is_meta:
+        return "without data"
+    if tensor.is_quantized:
+        return "quantized"
+    return "complex" if tensor.is_complex() else ""
+
+
 def listed(names: Iterable[str]) -> str:
     """The first few of some names, and how many more there are."""
     names = list(names)
@@ -115,33 +130,29 @@ def listed(names: Iterable[str]) -> str:
 
 
 def _load(path: Path) -> Any:
-    """What torch.save wrote, tensors and plain values alone: nothing in the file is run."""
+    """What torch.save wrote, tensors and plain values alone: nothing in the file is run, and the checksums of a ZIP are
+    verified."""
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
             head = file.read(4)
+        if size > LARGEST:
+            raise DataError(f"{path} has {size:,} bytes, more than any net of these systems.")
+        if not size:
+            raise Damaged(f"{path} is empty: get it again.")
+        if not head.startswith((pickles.ZIP, pickles.PICKLE)):
+            raise DataError(
+                f"{path} was not written by torch.save: it begins with {head!r}; give the .pth file itself."
+            )
+        return pickles.load(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
-    if size > LARGEST:
-        raise DataError(f"{path} has {size:,} bytes, more than any net of these systems.")
-    if not size:
-        raise Damaged(f"{path} is empty: get it again.")
-    if not head.startswith((ZIP, PICKLE)):
-        raise DataError(f"{path} was not written by torch.save: it begins with {head!r}; give the .pth file itself.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=head == ZIP)
-    except Exception as error:  # torch raises whatever reading torn bytes leads to
-        named = re.search(r"GLOBAL ([\w.]+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
-        if named:
-            raise DataError(
-                f"{path} holds code, {named[1]}, which is not run: save the state_dict() of the net alone, with the "
-                "program that made it."
-            ) from None
+    except pickles.Torn as error:
         raise Damaged(
-            f"{path} is cut short, damaged, or not written by torch.save ({size:,} bytes): get it again."
-        ) from None
+            f"{path} is cut short, damaged, or not written by torch.save ({size:,} bytes; {error}): get it again."
+        ) from error
+    except pickles.Refused as error:
+        raise DataError(f"{path} {error}.") from error
 
 
 def _names(part: str) -> list[str]:
@@ -158,13 +169,14 @@ def _unwrapped(part: str, path: Path, content: Any) -> Tensors:
     for _ in range(4):  # wrappers in wrappers
         if not isinstance(content, Mapping):
             raise DataError(f"{path} holds a {type(content).__name__}, not the state dict of a net.")
-        inner = {str(key): value for key, value in content.items() if isinstance(value, Mapping)}
+        content = {key: value for key, value in content.items() if isinstance(key, str)}
+        inner = {key: value for key, value in content.items() if isinstance(value, Mapping)}
         found = next((name for name in names if name in inner), None)
         if found is None:
-            tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+            tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
             if tensors:
                 return tensors
-            keys = listed(map(str, content)) or "nothing"
+            keys = listed(content) or "nothing"
             raise DataError(f"{path} holds no state dict of {part}: in it are {keys}.")
         content = inner[found]
     raise DataError(f"{path} wraps its state dict too often.")

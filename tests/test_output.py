@@ -81,6 +81,46 @@ def test_no_two_pictures_share_a_file_and_none_is_the_folder_of_another(names: l
     assert all(file.endswith(".png") for file in files)
 
 
+@pytest.mark.parametrize(
+    ("names", "files"),
+    [
+        (
+            ["../../up.parquet/00000", "/etc/passwd", "a/../../b.jpg"],
+            ["up.parquet/00000.png", "etc/passwd.png", "a/b.png"],
+        ),
+        (["..", ".", "", "/"], ["_.png", "_.png.png", "_.png.png.png", "_.png.png.png.png"]),
+        (["a\0b.jpg", "a\nb.jpg", "c\x1b[2J.jpg"], ["a_b.jpg.png", "a_b.jpg.png.png", "c_[2J.png"]),
+        (["../a.jpg", "a.jpg"], ["a.jpg.png", "a.jpg.png.png"]),
+    ],
+)
+def test_no_name_leaves_the_folder(names: list[str], files: list[str]) -> None:
+    assert file_names(names) == files
+
+
+@given(
+    st.lists(st.text(min_size=1, max_size=400) | st.sampled_from(["x" * 300 + ".jpg", "x" * 300 + ".png"]), max_size=9)
+)
+@settings(deadline=None)
+def test_any_names_can_be_written(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
+    folder = tmp_path_factory.mktemp("names")
+    names = [name.encode(errors="ignore").decode() or "x" for name in names]
+    save_images(folder / "out", [pictures(max(1, len(names)))[: len(names)]], len(names), names=names)
+    written = [path for path in folder.rglob("*") if path.is_file()]
+    assert len(written) == len(names)
+    assert all(path.is_relative_to(folder / "out") for path in written)
+
+
+def test_a_name_with_a_nul_is_refused_and_so_is_the_folder_one_stands_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match="no name that a file can have"):
+        save_images(tmp_path / "a\0b.png", [pictures(1)], 1)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="works in; choose another --out"):
+        save_images(Path(), [pictures(1)], 1)
+    assert list(tmp_path.iterdir()) == []
+
+
 # ---- images ----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_folder_and_arrays_hold_the_very_pixels_and_read_back(tmp_path: Path, channels: int) -> None:

@@ -5,6 +5,9 @@ All of it is there whole or not at all; a file of that name is replaced, a folde
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from ganvas.errors import UsageError
-from ganvas.files import atomic, atomic_folder, writing
+from ganvas.files import NAME_BYTES, atomic, atomic_folder, writing
 from ganvas.ops.marks import IMAGE, SHEET, save_marked
 from ganvas.ops.sheet import as_image, enlarged, grid, save_image, save_pixels, to_uint8
 
@@ -26,6 +29,8 @@ SHEETS = (".png", ".jpg", ".jpeg", ".webp")
 FILM, ARRAYS = ".gif", ".npz"
 FRAME_SECONDS = 0.08
 FILM_SIDE = 192  # pixels up to which the frames of a film are enlarged, by whole factors
+
+LONGEST_BYTES = NAME_BYTES - 20  # of a name that comes from data
 
 Kind = Literal["sheet", "film", "arrays", "folder"]
 T = TypeVar("T")
@@ -38,7 +43,7 @@ def kind_of(path: Path, *, among: Sequence[Kind] = ("sheet", "arrays", "folder")
     Raises UsageError for what is not ``among`` those that the verb can give, and for what is in the way.
     """
     if "\0" in str(path):
-        raise UsageError(f"{str(path)!r} is no possible name: choose another --out.")
+        raise UsageError(f"{str(path)!r} is no name that a file can have: choose another --out.")
     suffix = path.suffix.lower()
     kind: Kind = {**dict.fromkeys(SHEETS, "sheet"), FILM: "film", ARRAYS: "arrays"}.get(suffix, "folder")  # type: ignore[assignment]
     ways = {"sheet": "an image (.png, .jpg, .webp)", "film": "a film (.gif)", "arrays": "arrays (.npz)",
@@ -129,15 +134,43 @@ def save_film(path: Path, frames: Tensor) -> None:
 
 def file_names(names: Sequence[str]) -> list[str]:
     """Names of pictures as names of PNGs: ``cats/a.jpg`` as ``cats/a.png``, or as ``cats/a.jpg.png`` where that is not
-    the only ``cats/a``. No two are alike, also where case does not count, and none is the folder of another."""
-    stems = [str(PurePosixPath(name).with_suffix("")) for name in names]
+    the only ``cats/a``. No two are alike, also where case does not count, and none is the folder of another.
+
+    Names come from data, and no picture may leave the folder that it is written into: of ``/a/../b.jpg`` only ``a`` and
+    ``b.jpg`` count, characters that no name can have become ``_``, and what is too long is cut and told apart by a
+    digest.
+    """
+    names = [_inside(name) for name in names]
+    stems = [_without_suffix(name) for name in names]
     alike = Counter(stem.casefold() for stem in stems)
     taken = {str(folder).casefold() for name in names for folder in PurePosixPath(name).parents}
-    files = []
+    files: list[str] = []
     for stem, name in zip(stems, names, strict=True):
         file = f"{stem if alike[stem.casefold()] == 1 else name}.png"
         while file.casefold() in taken:
             file = f"{file}.png"
+        if len(os.fsencode(file.rpartition("/")[2])) > NAME_BYTES:  # by so many endings
+            file = f"{stem}-{len(files)}.png"
         taken.add(file.casefold())
         files.append(file)
     return files
+
+
+def _inside(name: str) -> str:
+    """A name whose every part can be one of a file, below the folder that it is to lie in."""
+    parts = [_short(re.sub(r"[\x00-\x1f\x7f]", "_", part)) for part in name.split("/") if part not in ("", ".", "..")]
+    return "/".join(parts) or "_"
+
+
+def _short(part: str) -> str:
+    """A part of a name, with room for endings."""
+    if len(os.fsencode(part)) <= LONGEST_BYTES:
+        return part
+    suffix = PurePosixPath(part).suffix
+    suffix = suffix if len(os.fsencode(suffix)) <= 16 else ""
+    mark = f"~{hashlib.sha256(os.fsencode(part)).hexdigest()[:8]}{suffix}"
+    return os.fsencode(part)[: LONGEST_BYTES - len(os.fsencode(mark))].decode(errors="ignore") + mark
+
+
+def _without_suffix(name: str) -> str:
+    return str(PurePosixPath(name).with_suffix(""))

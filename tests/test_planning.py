@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import ganvas
 from ganvas import planning
 from ganvas.errors import MissingWeights, RunError, UsageError
 from ganvas.planning import plan
@@ -136,3 +137,82 @@ def test_resuming_does_not_forget_what_a_run_started_from(tmp_path: Path) -> Non
     train("vae", data="digits", out=tmp_path / "a", steps=2, **SMALL)
     train("vae", data="digits", out=tmp_path / "b", steps=2, init=tmp_path / "a", checkpoint_every=1, **SMALL)
     assert train("vae", data="digits", out=tmp_path / "b", steps=2, **SMALL).config.init == str(tmp_path / "a")
+
+
+# ---- what is odd, and what is no option at all -----------------------------------------------------------------------
+def doubtful(tmp_path: Path, data: str, **asked: Any) -> str:
+    """What a plan says of itself, in one text."""
+    asked = {"preset": "small", "steps": 2_000, "batch_size": 8, "system": "autoencoder"} | asked
+    return "; ".join(plan(asked.pop("system"), data=data, out=tmp_path / "run", device="cpu", **asked).doubts)
+
+
+def test_odd_but_legal_requests_are_doubted(tmp_path: Path) -> None:
+    image = Image.fromarray(np.zeros((32, 32, 3), np.uint8))
+    image.save(tmp_path / "one.png")
+    assert "has 1 image to train on; a model learns so few by heart" in doubtful(tmp_path, str(tmp_path / "one.png"))
+    assert "has 9 images to train on" in doubtful(tmp_path, "digits?limit=9")
+    assert "a batch of 64 is larger than the 9 images" in doubtful(tmp_path, "digits?limit=9", batch_size=64)
+    assert doubtful(tmp_path, "digits") == ""
+    assert "20 steps of 8 see 160 of the 1,437 images" in doubtful(tmp_path, "digits", steps=20)
+    assert "the preset tiny is for tests" in doubtful(tmp_path, "digits", preset="tiny", steps=20)
+
+
+def test_folders_that_are_published_unpaired_are_doubted_as_pairs(tmp_path: Path) -> None:
+    image = Image.fromarray(np.zeros((32, 32, 3), np.uint8))
+    for layout in ("trainA", "trainB", "pairs/A", "pairs/B"):
+        for i in range(60):
+            path = tmp_path / "zoo" / layout / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image.save(path)
+    (tmp_path / "zoo" / "pairs").rename(tmp_path / "pairs")
+    zoo, how = str(tmp_path / "zoo"), {"batch_size": 1, "preset": "small"}
+    assert "is read as pairs: trainA/ and trainB/ by the same name" in doubtful(tmp_path, zoo, system="pix2pix", **how)
+    assert doubtful(tmp_path, f"paired:{zoo}", system="pix2pix", **how) == ""
+    assert doubtful(tmp_path, str(tmp_path / "pairs"), system="pix2pix", **how) == ""
+    assert doubtful(tmp_path, zoo, system="cyclegan", **how) == ""
+
+
+def test_doubts_are_told_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = {"preset": "tiny", "steps": 1, "out": tmp_path / "run", "device": "cpu"}
+    train("autoencoder", "digits?limit=9", **asked)
+    assert "note: digits?limit=9 has 9 images to train on" in capsys.readouterr().err
+    train("autoencoder", "digits?limit=9", **{**asked, "out": tmp_path / "quiet"}, quiet=True)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({}, "train needs data, such as ganvas.train"),
+        ({"data": None}, "train needs data"),
+        ({"data": 3}, "data must be a data spec"),
+        ({"system": 3, "data": "digits"}, "system must be a name such as 'avae', not 3: one of autoencoder, "),
+        *(({"data": "digits", name: "x"}, f"{name} must be a whole number, not 'x'")
+          for name in ("steps", "seed", "batch_size", "accumulate", "checkpoint_every", "keep", "tick_every")),
+        ({"data": "digits", "steps": 2.5}, "steps must be a whole number, not 2.5"),
+        ({"data": "digits", "seed": None}, "seed must be a whole number, not None"),
+        ({"data": "digits", "steps": True}, "steps must be a whole number, not True"),
+        ({"data": "digits", "preset": 3}, "preset must be text, not 3"),
+        ({"data": "digits", "new": "yes"}, "new must be True or False, not 'yes'"),
+        ({"data": "digits", "out": 3}, "out must be the path of a run, not 3"),
+        ({"data": "digits", "minutes": "x"}, "minutes must be positive, not x"),
+    ],
+)  # fmt: skip
+def test_arguments_from_python_of_another_type_are_refused_in_a_sentence(arguments: dict[str, Any], says: str) -> None:
+    arguments = {"system": "avae"} | arguments
+    with pytest.raises(UsageError, match=says):
+        train(arguments.pop("system"), **arguments)
+
+
+def test_numbers_of_numpy_paths_and_runs_are_taken(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "one.png")
+    first = train("autoencoder", tmp_path / "one.png", preset="tiny", steps=np.int64(1), out=tmp_path / "a", quiet=True)
+    again = train(
+        "autoencoder", tmp_path / "one.png", preset="tiny", steps=1, init=first, out=tmp_path / "b", quiet=True
+    )
+    assert again.config.init == str(tmp_path / "a")
+    assert repr(first) == f"<Run {tmp_path / 'a'}: autoencoder on {tmp_path / 'one.png'}, step 1 of 1>"
+    assert repr(ganvas.runs(tmp_path)) == f"{first!r}\n{again!r}"
+    assert repr(ganvas.runs(tmp_path / "none")) == "no runs"
+    assert repr(ganvas.load(tmp_path / "a")).startswith(f"Autoencoder({tmp_path / 'one.png'} 3x32x32, width 2, ")
+    assert len(repr(ganvas.systems()).splitlines()) == len(ganvas.systems())

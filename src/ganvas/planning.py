@@ -20,6 +20,7 @@ from ganvas.figures import ALL as METRICS
 from ganvas.files import discard, leftovers
 from ganvas.game import Clock, Game
 from ganvas.metrics import NAMES, metric
+from ganvas.plausibility import doubts
 from ganvas.run import Checkpoint, Run, RunConfig, differences, origins
 from ganvas.settings import carried_on
 
@@ -36,6 +37,7 @@ class Plan:
     dataset: Dataset
     folder: Path
     decided: Mapping[str, Any]  # leaves that were left open, and what `System.resolve` made of them
+    doubts: tuple[str, ...] = ()  # what is odd about it, a sentence each
 
 
 def plan(
@@ -108,7 +110,7 @@ def plan(
         start_of(Run.open(init))
     if init is None and before is not None:
         init = before.init
-    data = before.data if before is not None and _same_data(before, dataset) else dataset.spec
+    asked, data = data, before.data if before is not None and _same_data(before, dataset) else dataset.spec
     run_config = RunConfig(
         system=system,
         verbs=list(entry.verbs),
@@ -143,7 +145,7 @@ def plan(
         raise UsageError(
             f"A run cannot be described in JSON with a name that is not UTF-8, {error.object!r}: rename it."
         ) from None
-    return Plan(run_config, dataset, folder, decided)
+    return Plan(run_config, dataset, folder, decided, tuple(doubts(run_config, dataset, asked)))
 
 
 def _world() -> int:
@@ -197,6 +199,41 @@ def _check_best(name: str, system: games.System, game: Game, dataset: Dataset, l
             f"--keep-best {name}: it says how training goes, not how good the results are; name a metric "
             f"({', '.join(had(system.verbs, dataset))}) or a loss such as valid/PLAYER/TERM."
         )
+
+
+def check_types(system: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `plan` from Python, a path as text where that is wanted, a run as its folder. Raises UsageError
+    for a value of another type, and where the data is missing."""
+    found = dict(arguments)
+    if not isinstance(system, str):
+        raise UsageError(f"system must be a name such as 'avae', not {system!r}: one of {', '.join(games.names())}.")
+    if found.get("data") is None:
+        raise UsageError(f"train needs data, such as ganvas.train({system!r}, data='digits').")
+    for name, value in arguments.items():
+        wanted = _TYPES.get(name)
+        if isinstance(value, Path) and name == "data":
+            found[name] = str(value)
+        elif isinstance(value, Run) and name in ("init", "out"):
+            found[name] = value.folder
+        elif wanted is not None and not (value is None and name not in _NEVER_NONE):
+            plain, kinds = wanted
+            if kinds == (int,) and hasattr(value, "__index__") and not isinstance(value, bool):  # NumPy's, too
+                found[name] = int(value)
+                continue
+            if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+                raise UsageError(f"{name} must be {plain}, not {value!r:.60}.")
+    return found
+
+
+_WHOLE, _TEXT, _TRUTH = ("a whole number", (int,)), ("text", (str,)), ("True or False", (bool,))
+_TYPES: dict[str, tuple[str, tuple[type, ...]]] = {
+    **dict.fromkeys(("steps", "seed", "batch_size", "accumulate", "checkpoint_every", "keep", "tick_every"), _WHOLE),
+    **dict.fromkeys(("preset", "device", "precision", "keep_best"), _TEXT),
+    **dict.fromkeys(("compile", "new"), _TRUTH),
+    **dict.fromkeys(("out", "init"), ("the path of a run", (str, Path))),
+    "data": ("a data spec, such as 'digits' or the path of a folder", (str,)),
+}
+_NEVER_NONE = ("seed", "accumulate", "keep", "compile", "new", "device", "precision")
 
 
 def start_of(run: Run) -> Checkpoint:

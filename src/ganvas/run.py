@@ -487,9 +487,16 @@ def _line(row: Mapping[str, Any]) -> bytes:
     return msgspec.json.encode(row, enc_hook=float) + b"\n"
 
 
-def runs(folder: str | Path, warn: Callable[[str], None] = note) -> list[Run]:
+class Runs(list[Run]):
+    """Runs, printed one per line."""
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self)) or "no runs"
+
+
+def runs(folder: str | Path = "runs", warn: Callable[[str], None] = note) -> list[Run]:
     """The runs in and under ``folder``, by path; ``warn`` hears of those that cannot be read."""
-    found = []
+    found = Runs()
     for place, folders, files in os.walk(folder):
         if "config.json" in files:
             try:

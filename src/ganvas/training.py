@@ -27,7 +27,7 @@ from ganvas.figures import BACK, larger_is_better
 from ganvas.game import Game
 from ganvas.health import verdicts
 from ganvas.memory import hold_memory
-from ganvas.planning import PRECISIONS, Plan, opened, plan, start_of
+from ganvas.planning import PRECISIONS, Plan, check_types, opened, plan, start_of
 from ganvas.run import Checkpoint, Run
 from ganvas.settings import carried_on, missing_parts, trained_on
 from ganvas.sheets import remove_sheets, save_sheets, sheets_missing
@@ -40,7 +40,9 @@ BEST_IMAGES = 2000  # that --keep-best scores a checkpoint on
 
 
 # ---- the loop --------------------------------------------------------------------------------------------------------
-def train(system: str, *, minutes: float | None = None, quiet: bool = False, **arguments: Any) -> Run:
+def train(
+    system: str, data: str | Path | None = None, *, minutes: float | None = None, quiet: bool = False, **arguments: Any
+) -> Run:
     """Trains, or resumes; returns the run.
 
     system: its name, as ``systems()`` lists them. minutes: budget of the whole call; when it is spent, training stops
@@ -53,14 +55,14 @@ def train(system: str, *, minutes: float | None = None, quiet: bool = False, **a
     numbers; Stopped after SIGINT, SIGTERM or SIGHUP, with a checkpoint saved.
     """
     start = time.monotonic()
-    if minutes is not None and not minutes > 0:
+    if minutes is not None and not (isinstance(minutes, int | float) and minutes > 0):
         raise UsageError(f"--minutes must be positive, not {minutes}.")
-    asked = plan(system, **arguments)
+    asked = plan(system, **check_types(system, {"data": data, **arguments}))
     with parallel.started(asked.config.device):
         main = parallel.rank() == 0
         with Run.locked(asked.folder) if main else nullcontext(_unlocked) as held:
             run, inexact = opened(asked) if main else (None, [])
-            for sentence in inexact if not quiet else []:
+            for sentence in [*asked.doubts, *inexact] if main and not quiet else []:
                 note(f"note: {sentence}.")
             parallel.barrier()
             run = run or Run.open(asked.folder)

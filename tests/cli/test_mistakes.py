@@ -50,7 +50,7 @@ LONG = "x" * 300  # longer than a file name may be
         ("interpolate runs/a --out a.png --path slrp", "--path cannot be 'slrp': did you mean 'slerp'? (one of: "),
         ("train avae --data digits --latent-loss nl", "--latent-loss cannot be 'nl': did you mean 'nll'? (one of: "),
         ("train avae --data digits --device gpu", "no device 'gpu': auto, cpu, cuda or mps"),
-        ("train avae --data digits --precision fp16", "--precision cannot be 'fp16': one of: auto, fp32, bf16"),
+        ("train avae --data digits --precision fp16", "--precision cannot be 'fp16': did you mean 'bf16'? (one of: auto, fp32, bf16)"),
     ],
 )  # fmt: skip
 def test_unknown_names_are_answered_with_the_nearest(refused: Refusal, words: str, says: str) -> None:
@@ -61,7 +61,7 @@ def test_unknown_names_are_answered_with_the_nearest(refused: Refusal, words: st
     ("words", "says"),
     [
         ("train dcgan --data digits --lr 0.001", "no flag --lr: did you mean --lr-critic or --lr-generator? (see"),
-        ("train dcgan --data digits --beta 0.5", "no flag --beta; ganvas train avae, ganvas train vae, ganvas train "),
+        ("train dcgan --data digits --beta 0.5", "no flag --beta: did you mean --beta1 or --beta2? (see"),
         ("train dcgan --data digits --size 64", "no flag --size: size is a key of the data: --data 'SPEC?size=64'"),
         ("train dcgan --data digits --size=64", "no flag --size: size is a key of the data: --data 'SPEC?size=64'"),
         ("train dcgan --data digits --image-size 64", "size is a key of the data: --data 'SPEC?size=64' (see"),
@@ -72,6 +72,7 @@ def test_unknown_names_are_answered_with_the_nearest(refused: Refusal, words: st
         ("train dcgan --data digits --epochs 5", "did you mean --steps, of which an epoch has as many as the data has"),
         ("train dcgan --data digits --gpus 0", "no flag --gpus: did you mean --device? (see"),
         ("train dcgan --data digits --resume", "no flag --resume: the same command as before resumes a run (see"),
+        ("train cyclegan --data digits --latent 5", "no flag --latent; ganvas train autoencoder, ganvas train avae, "),
         ("train dcgan --data digits --class 3", "no flag --class; ganvas sample, ganvas interpolate, ganvas traverse"),
         ("report runs/a --out x", "no flag --out: the report is written into the run folder, as RUN/report.html (see"),
         ("evaluate runs/a --out x", "no flag --out: figures go to stdout and into the run folder; with --json as one"),

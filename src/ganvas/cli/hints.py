@@ -52,13 +52,11 @@ def unknown_flag(flag: str, value: str, known: Iterable[str], prog: str) -> str:
         return f"{said}: {WRITTEN[command]}"
     if bare in ("resume", "continue", "continue-train") and command == "train":
         return f"{said}: the same command as before resumes a run"
-    if longer := [one for one in own if f"-{bare}-" in f"-{one.lstrip('-')}-" and len(bare) > 1]:
+    if len(bare) > 1 and (longer := [one for one in own if f"-{bare}-" in f"-{one.strip('-0123456789')}-"]):
         return f"{said}: did you mean {_either(longer)}?"
-    if (one := near(flag, own)) is not None:
-        return f"{said}: did you mean {one}?"
     if elsewhere := list(_elsewhere(bare, command, prog)):
         return f"{said}; {', '.join(elsewhere)} {'has' if len(elsewhere) == 1 else 'have'} it"
-    return said
+    return f"{said}: did you mean {one}?" if (one := near(flag, own)) is not None else said
 
 
 def _key(bare: str) -> str | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from ganvas.cli.flags import Answer, Count, Device, RunFolder, Seed, default, facts
+from ganvas.console import note
 from ganvas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -141,6 +142,8 @@ def _train(system: str, training: Training, leaves: dict[str, Any]) -> Answer:
     arguments |= leaves
     if training.dry_run:
         asked = plan(system, **arguments)
+        for sentence in asked.doubts:
+            note(f"note: {sentence}.")
         config = msgspec.to_builtins(asked.config)
         shown = msgspec.json.format(msgspec.json.encode(config), indent=2).decode()
         return Answer({"run": str(asked.folder), "config": config}, shown)

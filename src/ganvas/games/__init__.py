@@ -33,7 +33,7 @@ _PLAIN = {"`": "", " | null": " or None", "null": "None", "int": "a whole number
 RESERVED = ("steps", "batch_size")  # in a preset, beside the leaves of the system's Config: defaults of `train`
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class System:
     """A system: its name on the command line, its game, its config, its presets."""
 
@@ -41,6 +41,9 @@ class System:
     game: type[Game]
     config: type[Any]
     presets: Presets
+
+    def __repr__(self) -> str:
+        return f"<System {self.name}: {self.summary} Presets: {', '.join(self.presets)}>"
 
     @property
     def summary(self) -> str:
@@ -146,6 +149,13 @@ def system(name: str) -> System:
     return _registered[name]
 
 
+class Systems(dict[str, System]):
+    """Systems by name, printed one per line."""
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self.values()))
+
+
 def systems() -> dict[str, System]:
     """All systems by name."""
-    return {name: system(name) for name in names()}
+    return Systems((name, system(name)) for name in names())

@@ -86,6 +86,22 @@ def test_a_crop_lies_within_its_photograph_whatever_their_sizes(size: tuple[int,
     assert (np.asarray(block) == 255).all()
 
 
+@given(seed=st.integers(0, 2**63 - 1), n=st.integers(1, 2**32 - 1))
+@settings(deadline=None)
+def test_crops_are_drawn_as_they_always_were(seed: int, n: int) -> None:
+    mine, numpys = room._Draws(seed), np.random.default_rng(seed)
+    for _ in range(3):
+        assert [mine.integer(n), mine.fraction()] == [numpys.integers(n), numpys.random()]
+    assert [mine.integer(6), mine.integer(6)] == [numpys.integers(6), numpys.integers(6)]
+
+
+def test_the_first_crop_is_the_same_for_ever() -> None:
+    draws = room._Draws(12345)
+    assert [draws.integer(6), draws.fraction(), draws.fraction(), draws.integer(1000)] == [
+        *(4, 0.31675833970975287, 0.7973654573327341, 227)
+    ]
+
+
 def test_a_crop_does_not_depend_on_those_read_with_it() -> None:
     part = room.photos((5, 5)).scan().parts["test"]
     alone = [np.asarray(block)[0] for i in (3, 70, 400) for block in part.read(np.array([i]))]

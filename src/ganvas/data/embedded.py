@@ -9,7 +9,7 @@ from PIL import Image
 
 from ganvas.data.source import Block, Part, Pixels, Rows, Scan, Source, in_memory, numbers
 from ganvas.ops.mixtures import mixture
-from ganvas.streams import Purpose, bits, stream, uniform
+from ganvas.streams import Purpose, stream
 
 PHOTOGRAPHS = ("astronaut", "cat", "coffee", "rocket", "hubble_deep_field", "stereo_motorcycle")
 CROPS = {"train": 4096, "test": 512}
@@ -62,17 +62,47 @@ def _region(pixels: Pixels, split: str) -> Pixels:
     return pixels[:, :cut] if split == "train" else pixels[:, cut:]
 
 
+class _Draws:
+    """Random numbers from raw bits, which are the same in every NumPy: what `numpy.random.default_rng` gave when the
+    crops were first drawn, and need not give for ever (NEP 19)."""
+
+    def __init__(self, seed: int) -> None:
+        self._bits = np.random.PCG64(seed)
+        self._half: int | None = None  # 32 bits that are left
+
+    def integer(self, n: int) -> int:
+        """From 0 to n - 1, each as likely (Lemire 2019, 1805.10941), n being less than 2 ** 32."""
+        if n == 1:
+            return 0
+        product = self._word() * n
+        while product % 2**32 < (2**32 - n) % n:
+            product = self._word() * n
+        return product >> 32
+
+    def fraction(self) -> float:
+        """From 0 to 1, without 1."""
+        return float((int(self._bits.random_raw()) >> 11) * 2.0**-53)
+
+    def _word(self) -> int:
+        """32 bits: the lower half of 64, and then the upper one."""
+        if self._half is not None:
+            word, self._half = self._half, None
+            return word
+        both = int(self._bits.random_raw())
+        self._half = both >> 32
+        return both % 2**32
+
+
 def _crops(regions: list[Image.Image], index: int, width: int, height: int) -> Callable[[Rows], Iterator[Block]]:
     """Crop i is drawn from a stream of its own, so that any rows can be read in any order."""
 
     def crop(i: int) -> Pixels:
-        raw = bits(4, 0, i, Purpose.SOURCE, index)  # the same in every NumPy
-        region = regions[(int(raw[0]) & 0xFFFFFFFF) * len(regions) >> 32]
-        u, across, down = uniform(raw[1:])
+        draws = _Draws(stream(0, i, Purpose.SOURCE, index))
+        region = regions[draws.integer(len(regions))]
         largest = min(region.width / width, region.height / height)
-        scale = min(1.0, largest) ** (1 - u) * largest**u  # log-uniform from 1 to what fits
+        scale = min(1.0, largest) ** (1 - (u := draws.fraction())) * largest**u  # log-uniform from 1 to what fits
         w, h = min(width * scale, region.width), min(height * scale, region.height)  # min: against rounding
-        left, top = across * (region.width - w), down * (region.height - h)
+        left, top = draws.fraction() * (region.width - w), draws.fraction() * (region.height - h)
         box = (left, top, min(left + w, region.width), min(top + h, region.height))
         return np.asarray(region.resize((width, height), Image.Resampling.BICUBIC, box))
 

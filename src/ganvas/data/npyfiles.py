@@ -20,7 +20,7 @@ from ganvas.errors import DataError
 
 MOST_DEFLATED = 1100  # times its size that an .npz can unpack to at most
 MOST_HEADER = 10_000  # bytes of a header, as NumPy itself allows
-MOST_COLUMNS_FIRST = 1 << 28  # bytes of an array that cannot be read row by row
+MOST_COLUMNS_FIRST = 1 << 27  # bytes of an array in an .npz that cannot be read row by row; sixteen times in an .npy
 MOST_ARRAYS = 1000  # in an .npz
 MOST_EXPANSION = 200  # times its own size that an .npz may unpack to, once that is over ...
 MOST_FREE = 1 << 28  # ... so many bytes
@@ -53,10 +53,11 @@ class StoredArray:
             file = stack.enter_context(_opened(self.path, self.name))
             _header(file)
             if self.columns_first:  # there is no row to stream
-                if self.bytes > MOST_COLUMNS_FIRST:
+                most = MOST_COLUMNS_FIRST * (1 if self.name else 16)
+                if self.bytes > most:
                     raise DataError(
-                        f"{self.where} lies in Fortran order and has over {MOST_COLUMNS_FIRST >> 20} MiB, which cannot "
-                        "be read row by row: save numpy.ascontiguousarray of it."
+                        f"{self.where} lies in Fortran order and has over {most >> 20} MiB, which cannot be read row "
+                        "by row: save numpy.ascontiguousarray of it."
                     )
                 whole = np.frombuffer(_exactly(file, row * self.shape[0], self.where), self.dtype)
                 yield whole.reshape(self.shape[::-1]).transpose()

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ganvas.data import Dataset, open_input
 from ganvas.errors import DataError, UsageError
+from ganvas.ops.legend import ids_in, with_legend
 from ganvas.ops.maps import VOID, coloured
 from ganvas.ops.sheet import save_image, table, to_uint8
 from ganvas.output import kind_of, save_arrays, save_images, saving, watched
@@ -271,8 +272,9 @@ def _cut(y: Tensor, source: Tensor) -> Tensor:
 def save_translations(path: Path, found: Iterable[Translation], names: Sequence[str], wish: Wish) -> None:
     """Writes translations as ``path`` asks; ``names`` are those of the rows to come.
 
-    A sheet: a row an input, then each result, and what it was translated back to; label maps in colours. A folder:
-    ``NAME.png``; with several results ``NAME_0.png``, ``NAME_1.png``, ...; the way back ``NAME_back.png``. Arrays:
+    A sheet: a row an input, then each result, and what it was translated back to; label maps in colours, with a
+    legend. A folder: ``NAME.png``; with several results ``NAME_0.png``, ``NAME_1.png``, ...; the way back
+    ``NAME_back.png``. Arrays:
     ``images`` uint8 [rows * n, H, W, C], ``names``, and ``back``. Raises UsageError where that cannot be written.
     """
     kind = kind_of(path)
@@ -284,9 +286,12 @@ def save_translations(path: Path, found: Iterable[Translation], names: Sequence[
         return
     seen = watched(found, len(names), lambda one: 1)
     if kind == "sheet":
-        tiles = [[_tile(one.source), *to_uint8(_woven(one).flatten(0, 1))] for one in seen]
+        tiles, ids = [], set[int]()
+        for one in seen:
+            tiles.append([_tile(one.source), *to_uint8(_woven(one).flatten(0, 1))])
+            ids |= set(ids_in(one.source.numpy())) if one.source.ndim == 2 else set()
         with saving(path):
-            save_image(table(tiles), path)
+            save_image(with_legend(table(tiles), sorted(ids)), path)
         return
     arrays: dict[str, list[NDArray[np.uint8]]] = {"images": [], "back": []}
     for one in seen:

@@ -99,7 +99,7 @@ def test_flags_that_do_not_fit_are_one_plain_sentence_in_every_terminal(
         ("train dcgan --data digits --r1 1 --batch-norm-critic", "cannot have batch norm"),
         (
             "train dcgan --data digits --loss hinge --label-smoothing 0.1",
-            "label_smoothing applies only to the loss bce",
+            "label_smoothing is for the loss bce",
         ),
         ("train vae --data mixture:ring8", "vae learns from images; this data has none"),
         ("train vae --data digits?size=33", "Images of 33x33 do not fit these nets"),

@@ -9,7 +9,7 @@ from PIL import Image
 
 from ganvas.data.source import Block, Part, Pixels, Rows, Scan, Source, in_memory, numbers
 from ganvas.ops.mixtures import mixture
-from ganvas.streams import Purpose, bits, stream, uniform
+from ganvas.streams import Purpose, stream
 
 PHOTOGRAPHS = ("astronaut", "cat", "coffee", "rocket", "hubble_deep_field", "stereo_motorcycle")
 CROPS = {"train": 4096, "test": 512}
@@ -66,13 +66,12 @@ def _crops(regions: list[Image.Image], index: int, width: int, height: int) -> C
     """Crop i is drawn from a stream of its own, so that any rows can be read in any order."""
 
     def crop(i: int) -> Pixels:
-        raw = bits(4, 0, i, Purpose.SOURCE, index)  # the same in every NumPy
-        region = regions[(int(raw[0]) & 0xFFFFFFFF) * len(regions) >> 32]
-        u, across, down = uniform(raw[1:])
+        random = np.random.default_rng(stream(0, i, Purpose.SOURCE, index))
+        region = regions[random.integers(len(regions))]
         largest = min(region.width / width, region.height / height)
-        scale = min(1.0, largest) ** (1 - u) * largest**u  # log-uniform from 1 to what fits
+        scale = min(1.0, largest) ** (1 - (u := random.random())) * largest**u  # log-uniform from 1 to what fits
         w, h = min(width * scale, region.width), min(height * scale, region.height)  # min: against rounding
-        left, top = across * (region.width - w), down * (region.height - h)
+        left, top = random.random() * (region.width - w), random.random() * (region.height - h)
         box = (left, top, min(left + w, region.width), min(top + h, region.height))
         return np.asarray(region.resize((width, height), Image.Resampling.BICUBIC, box))
 

@@ -59,13 +59,13 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.label_smoothing and self.loss != "bce":
-            raise UsageError(f"label_smoothing applies only to the loss bce: leave it at 0 with {self.loss}.")
+            raise UsageError(f"label_smoothing is for the loss bce: leave it at 0 with {self.loss}.")
         if self.gradient_penalty != Config.gradient_penalty and self.loss != "wgan-gp":
-            raise UsageError(f"gradient_penalty applies only to the loss wgan-gp: remove it with {self.loss}.")
+            raise UsageError(f"gradient_penalty is for the loss wgan-gp: leave it out with {self.loss}.")
         if self.penalised and self.batch_norm_critic:
             raise UsageError(
-                "A discriminator with a gradient penalty (wgan-gp, r1) cannot have batch norm, which mixes the images "
-                "of a batch: remove batch_norm_critic."
+                "A critic whose slope is penalised (wgan-gp, r1) cannot have batch norm, which mixes the images of a "
+                "batch: leave batch_norm_critic out."
             )
 
     @property

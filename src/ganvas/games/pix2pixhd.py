@@ -84,7 +84,7 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.net == "global" and self.joint != "intended":
-            raise UsageError("joint applies only to the net local: remove it with global.")
+            raise UsageError("joint is for the net local: leave it out with global.")
         if self.net == "local" and self.width % 2:
             raise UsageError(f"width must be even for the net local, whose G2 is half as wide, not {self.width}.")
 

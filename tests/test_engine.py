@@ -497,8 +497,8 @@ def test_says_which_field_a_batch_lacks() -> None:
         def round(self, A: Tensor | None = None, B: Tensor | None = None) -> Iterator[Turn]:
             yield minimise(self.player, term=self.N(A if A is not None else B).mean())
 
-    for batch, has in (({"x": torch.ones(2, 1)}, "x"), ({}, "no fields")):
-        with pytest.raises(RuleError, match=f"^the round plays with any of A, B, but the batch has {has}$"):
+    for batch in ({"x": torch.ones(2, 1)}, {}):
+        with pytest.raises(RuleError, match=r"^the batch has nothing that the round plays with: A, B$"):
             Engine(Choosy()).step(batch)
     with pytest.raises(RuleError, match="the round plays with image, but the batch has only vector"):
         engine.step({"vector": torch.zeros(2, 2)})

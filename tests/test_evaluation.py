@@ -281,9 +281,9 @@ def test_what_was_left_open_is_decided_said_and_kept(
     monkeypatch.setenv("GANVAS_WEIGHTS", str(shared / "weights"))
     how = {"data": data["labels"], "preset": "tiny", "net": "global", "steps": 1, "device": "cpu"}
     assert train("pix2pixhd", perceptual=None, out=tmp_path / "r", **how).config.leaves["perceptual"] == "alex"
-    assert "perceptual: alex, as nothing else was said; the run keeps it\n" in capsys.readouterr().err
+    assert "perceptual: alex (chosen automatically; fixed for this run)\n" in capsys.readouterr().err
     assert train("pix2pixhd", perceptual="alex", out=tmp_path / "r", **how).config.leaves["perceptual"] == "alex"
-    assert "nothing else was said" not in capsys.readouterr().err
+    assert "chosen automatically" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("loss", ["alex", "squeeze", "vgg19", "vgg16-12", "none"])

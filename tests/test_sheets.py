@@ -16,6 +16,7 @@ from ganvas import ways
 from ganvas.data import open_data
 from ganvas.errors import RunError
 from ganvas.game import Game
+from ganvas.ops.legend import ids_in, with_legend
 from ganvas.ops.maps import coloured
 from ganvas.ops.plane import draw_plane
 from ganvas.ops.sheet import grid, strips
@@ -131,7 +132,10 @@ def test_pictures_of_label_maps_stand_between_them_in_colours_and_the_photograph
     assert [len(x) for x in game.instances if x is not None] == [2, 1]
     x = data.tensors(np.arange(3))
     want = {"labels": coloured(x["labels"].numpy()), "to image": game.translate(x["labels"]), "real image": x["image"]}
-    assert np.array_equal(drawn(tmp_path / "out" / "translations-00000004.png"), strips_of(want))
+    sheet, without = drawn(tmp_path / "out" / "translations-00000004.png"), strips_of(want)
+    assert np.array_equal(sheet[: len(without)], without)
+    below = with_legend(Image.fromarray(without), ids_in(x["labels"].numpy()))
+    assert np.array_equal(sheet, np.asarray(below))
     assert coloured(x["labels"].numpy()[:, :8, :8]).max() == 0  # void
 
 

@@ -7,12 +7,14 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
 
 from ganvas import weights
 from ganvas.errors import Damaged, MissingWeights, UsageError
+from ganvas.games import pix2pixhd
 from ganvas.metrics import TABLE
 
 CONTENT = b"a small file that stands for a large one"
@@ -58,6 +60,17 @@ def test_finds_any_of_the_files_in_the_named_folder_then_in_the_cache(folder: Pa
     assert weights.find("small") == folder / "small_features.pt"
     (folder / "small-net.pth").write_bytes(CONTENT)
     assert weights.find("small") == weights.find("small_features.pt") == folder / "small-net.pth"
+
+
+def test_the_short_names_of_perceptual_losses_are_names_of_weights(folder: Path) -> None:
+    """As --perceptual says them, `ganvas fetch` takes them."""
+    kinds = get_args(get_type_hints(pix2pixhd.Config)["perceptual"])
+    assert set(kinds) - {"auto", "none"} <= set(weights.names())
+    for short, name in weights.ALIASES.items():
+        with pytest.raises(MissingWeights, match=f"run `ganvas fetch {name}`"):
+            weights.find(short)
+        (folder / weights.TABLE[name].files[0][0]).write_bytes(b"")
+        assert weights.at_hand(short)
 
 
 @pytest.mark.parametrize("name", weights.TABLE)

@@ -19,6 +19,7 @@ from ganvas.data.source import BadPicture, Encoded
 from ganvas.data.spec import Spec
 from ganvas.errors import DataError, UsageError
 from ganvas.files import atomic_folder
+from ganvas.ops.legend import ids_in, with_legend
 from ganvas.ops.maps import VOID, coloured
 from ganvas.ops.marks import IMAGE, save_marked
 from ganvas.ops.sheet import save_image, table, to_uint8
@@ -166,13 +167,14 @@ def rebased(objects: Ids, region: Mask, ids: Ids, to: int) -> NDArray[np.uint16]
 
 # ---- what it leaves behind -------------------------------------------------------------------------------------------
 def save_edited(path: Path, found: Edited) -> None:
-    """Writes an edit: a sheet (map, picture, edited map, its picture), or a folder of ``label.png``, ``instances.png``,
-    ``picture.png`` and ``before.png``. Raises UsageError for what is in the way or cannot be written."""
+    """Writes an edit: a sheet (map, picture, edited map, its picture; below them a legend of the ids), or a folder of
+    ``label.png``, ``instances.png``, ``picture.png`` and ``before.png``. Raises UsageError for what is in the way or
+    cannot be written."""
     before, after = to_uint8(found.pictures)
     if kind_of(path, among=("sheet", "folder")) == "sheet":
         old, new = coloured(found.maps)
         with saving(path):
-            save_image(table([[old, before, new, after]]), path)
+            save_image(with_legend(table([[old, before, new, after]]), ids_in(found.maps)), path)
         return
     with saving(path), atomic_folder(path) as part:
         save_marked(Image.fromarray(found.labels), part / "label.png", IMAGE)

@@ -222,11 +222,9 @@ class Engine:
         """Opens the round once a share; seeds its noise and the global generator."""
         if missing := [name for name, needed in self._fields.items() if needed and name not in batch]:
             raise RuleError(f"the round plays with {', '.join(missing)}, but the batch has only {', '.join(batch)}")
-        given = batch
-        batch = {name: v for name, v in given.items() if self._takes_all or name in self._fields}
+        batch = {name: v for name, v in batch.items() if self._takes_all or name in self._fields}
         if not batch:
-            wanted = f"any of {', '.join(self._fields)}" if self._fields else "whatever fields there are"
-            raise RuleError(f"the round plays with {wanted}, but the batch has {', '.join(given) or 'no fields'}")
+            raise RuleError(f"the batch has nothing that the round plays with: {', '.join(self._fields)}")
         rows, rank, world = len(next(iter(batch.values()))), parallel.rank(), parallel.world()
         count, odd = divmod(rows, self.shares)
         if odd:

@@ -7,22 +7,22 @@ from statistics import fmean, median
 from typing import Any
 
 WINDOW = 8  # ticks a verdict looks back over; fewer say nothing
-SETTLED_TICKS, SETTLED_PART = 2 * WINDOW, 0.25  # of the run: a KL that was never higher before may still grow
+SETTLED_TICKS, SETTLED_STEPS = 2 * WINDOW, 500  # before both, a KL that was never higher may still grow from near 0
 CRITIC_WINS = 0.98  # mean accuracy of a critic that leaves the generator nothing to learn from
 NO_INFORMATION = 0.05  # nats of KL: the code says nothing of the image
 EXPLODING = 30.0  # times its own median that a gradient norm may reach
 VANISHING = 1e-7
 
 
-def verdicts(rows: Sequence[Mapping[str, Any]], steps: int | None = None) -> list[str]:
-    """What is wrong with the run of so many ``steps``, judged on its last ticks, oldest first; empty when nothing is.
+def verdicts(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is wrong with the run, judged on its last ticks, oldest first; empty when nothing is.
 
     A row's ``terms`` are named ``player/term`` and ``player/gradient_norm``; notes by their plain name.
     """
     recent, earlier = rows[-WINDOW:], rows[:-WINDOW]
     if len(recent) < WINDOW:
         return []
-    settled = len(rows) >= SETTLED_TICKS and (steps is None or recent[-1]["step"] >= SETTLED_PART * steps)
+    settled = len(rows) >= SETTLED_TICKS and recent[-1]["step"] >= SETTLED_STEPS
     found = []
     for name in recent[-1]["terms"]:
         values = [row["terms"].get(name) for row in recent]

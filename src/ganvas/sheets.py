@@ -14,6 +14,7 @@ from torch import Tensor
 from ganvas.data import Dataset
 from ganvas.files import writing
 from ganvas.game import Game
+from ganvas.ops.legend import ids_in, with_legend
 from ganvas.ops.maps import coloured
 from ganvas.ops.plane import save_plane
 from ganvas.ops.sheet import Images, save_image, save_sheet, strips
@@ -33,8 +34,8 @@ def save_sheets(folder: Path, game: Game, dataset: Dataset, step: int) -> None:
 
     Reconstructions stand to the right of their originals; samples of a mixture are drawn over its density. Translations
     stand below what they are of: label maps, in colours, or pictures; below them their partners or, where there are
-    none and there is a way back, what comes back of them. Raises RunError when they cannot be written, as on a full
-    disk.
+    none and there is a way back, what comes back of them; a legend tells the ids of label maps.
+    Raises RunError when they cannot be written, as on a full disk.
     """
     with writing(folder):
         for kind, draw in _drawn(game, dataset).items():
@@ -92,26 +93,29 @@ def _draw_reconstructions(game: Any, dataset: Dataset, path: Path) -> None:
 
 
 def _draw_translations(game: Any, dataset: Dataset, path: Path) -> None:
-    save_image(strips(_translations(game, dataset)), path)
+    rows, ids = _translations(game, dataset)
+    save_image(with_legend(strips(rows), ids), path)
 
 
-def _translations(game: Any, dataset: Dataset) -> dict[str, Images]:
-    """The strips of a sheet, by their names."""
+def _translations(game: Any, dataset: Dataset) -> tuple[dict[str, Images], list[int]]:
+    """The strips of a sheet, by their names, and the ids of the label maps on them."""
     there = ways(game, dataset.schema)
     alone = dataset.kind == "unpaired"
     found: dict[str, Images] = {}
+    ids: set[int] = set()
     for way in there:
         x = _some(dataset.domain(way.source) if alone else dataset, game)
         if alone:
             x = {way.source: x["image"]}
         y = _through(game, x, way)
         found |= {way.source: _shown(x[way.source]), f"to {way.target}": _shown(y)}
+        ids |= set(ids_in(x[way.source].cpu().numpy())) if x[way.source].ndim == 3 else set()
         if not alone:
             found[f"real {way.target}"] = _shown(x[way.target])
         elif len(there) > 1:
             home = Way(f"{way.target}to{way.source}", way.target, way.source)
             found[f"{way.source} again"] = _shown(_through(game, {way.target: y}, home))
-    return found
+    return found, sorted(ids)
 
 
 def _some(dataset: Dataset, game: Game) -> dict[str, Tensor]:

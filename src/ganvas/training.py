@@ -132,7 +132,7 @@ class _Training:
         if checkpoint is None and not self.quiet:
             note(f"training {self.config.system} on {self.config.data} in {self.run.folder}")
             for name, value in self.decided.items():
-                note(f"{name}: {value}, as nothing else was said; the run keeps it")
+                note(f"{name}: {value} (chosen automatically; fixed for this run)")
             if (why := self.config.not_exportable) is not None:
                 note(f"note: this run cannot be exported: {why}")
         if first >= self.config.steps:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ganvas.data import Dataset, open_input
 from ganvas.errors import DataError, UsageError
+from ganvas.ops.legend import ids_in, with_legend
 from ganvas.ops.maps import VOID, coloured
 from ganvas.ops.sheet import save_image, save_pixels, table, to_uint8
 from ganvas.output import kind_of, save_arrays, save_images, saving, watched
@@ -274,7 +275,7 @@ def save_translations(
     """Writes translations as ``path`` asks; ``names`` are those of the rows to come.
 
     An image: the one result there is, at its own size. With several, or with ``grid``, a sheet: each input, in colors
-    where it is a label map, its results, and what they were translated back to. A folder:
+    where it is a label map (with a legend), its results, and what they were translated back to. A folder:
     ``NAME.png``; with several results ``NAME_0.png``, ``NAME_1.png``, ...; the way back ``NAME_back.png``. Arrays:
     ``images`` uint8 [rows * n, H, W, C], ``names``, and ``back``. Raises UsageError where that cannot be written.
     """
@@ -292,9 +293,12 @@ def save_translations(
             with saving(path):
                 save_pixels(to_uint8(one.results)[0], path)
             return
-        tiles = [[_tile(one.source), *to_uint8(_woven(one).flatten(0, 1))] for one in seen]
+        tiles, ids = [], set[int]()
+        for one in seen:
+            tiles.append([_tile(one.source), *to_uint8(_woven(one).flatten(0, 1))])
+            ids |= set(ids_in(one.source.numpy())) if one.source.ndim == 2 else set()
         with saving(path):
-            save_image(table(tiles), path)
+            save_image(with_legend(table(tiles), sorted(ids)), path)
         return
     arrays: dict[str, list[NDArray[np.uint8]]] = {"images": [], "back": []}
     for one in seen:

@@ -99,6 +99,8 @@ TABLE = {
     )
 }
 
+ALIASES = {"alex": "alexnet", "squeeze": "squeezenet1_1", "vgg16-12": "vgg16-conv1-2"}  # what perceptual losses say
+
 _seen: dict[tuple[Path, int, int], str] = {}  # digests of files already read by this process
 
 
@@ -107,7 +109,7 @@ USUAL = "metrics"  # what `fetch` calls all usual weights together
 
 def names() -> tuple[str, ...]:
     """The names that `fetch` takes; `find` and `load` take those of one set of weights."""
-    return (*TABLE, USUAL)
+    return (*TABLE, *ALIASES, USUAL)
 
 
 def at_hand(name: str) -> bool:
@@ -223,7 +225,9 @@ def _download(url: str, path: Path, digest: str, bar: bool) -> None:
 
 
 def _entry(name: str) -> tuple[str, Published]:
-    """The row of the table that is called so, or that has a file called so. Raises UsageError if there is none."""
+    """The row of the table that is called so, also by its short name, or that has a file called so. Raises UsageError
+    if there is none."""
+    name = ALIASES.get(name, name)
     if name in TABLE:
         return name, TABLE[name]
     for key, entry in TABLE.items():

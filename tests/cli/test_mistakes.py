@@ -152,7 +152,10 @@ def test_flags_that_do_not_fit_are_one_plain_sentence_in_every_terminal(
         ("train avae --data digits --minutes nan", "--minutes must be positive, not nan"),
         ("train avae --data digits --batch-size 7 --accumulate 2", "does not split into 1 ranks x 2 shares"),
         ("train dcgan --data digits --r1 1 --batch-norm-critic", "cannot have batch norm"),
-        ("train dcgan --data digits --loss hinge --label-smoothing 0.1", "label_smoothing is for the loss bce"),
+        (
+            "train dcgan --data digits --loss hinge --label-smoothing 0.1",
+            "label_smoothing is for the loss bce",
+        ),
         ("train vae --data mixture:ring8", "vae learns from images; this data has none"),
         ("train vae --data digits?size=33", "Images of 33x33 do not fit these nets"),
         ("train vae --data photos?limit=20 --conditional", "needs classes, and this data has none"),

@@ -190,7 +190,8 @@ def test_an_edit_is_a_folder_or_a_sheet(ganvas_cli: Command, translators: Transl
     assert {path.name for path in Path("folder").iterdir()} == {"label.png", "picture.png", "before.png"}
     told = ganvas_cli(*words, "--instances", objects, "--instance", "3001", "--out", "a.png", "--json").json
     assert (told["changed"], told["pixels"], told["to"]) == (int((scene()[1] == 3001).sum()), 1024, 4)
-    assert pixels("a.png").shape == (68, 4 * 66 + 2, 3)
+    assert pixels("a.png").shape[1:] == (4 * 66 + 2, 3)
+    assert pixels("a.png").shape[0] > 68  # a legend below
     ganvas_cli("translate", translators("maps"), "folder/label.png", "--out", "again")
     assert close(pixels("again/label.png"), pixels("folder/picture.png"))
 

@@ -247,7 +247,7 @@ def test_contradictions_are_named(files: dict[str, Path], tmp_path: Path) -> Non
     before = sorted(tmp_path.iterdir())
     for parts, how, sentence in (
         ({"G": files["G"], "D": wide}, {}, "width is 4 in .*netG.pth and 8 in .*wide.pth, and dcgan has one: import"),
-        ({"G": files["G"]}, {"width": 64}, "width is 4 in .*netG.pth, not 64: leave --width away"),
+        ({"G": files["G"]}, {"width": 64}, "width is 4 in .*netG.pth, not 64: remove --width"),
         ({"G": files["D"]}, {}, "it looks like the netD of the DCGAN example, which is a discriminator; its"),
         ({"E": files["G"]}, {}, "dcgan has no part 'E'"),
         ({}, {}, "Name at least one part of dcgan"),

@@ -232,10 +232,10 @@ def test_parts_that_contradict_each_other_are_named(tmp_path: Path) -> None:
         ("cyclegan", {"G_A": wide, "D_A": critic}, {}, "norm is instance in .* and batch in .*critic"),
         ("cyclegan", {"G_A": wide, "D_A": six}, {}, "channels of B is 3 in .*wide and 6 in .*six"),
         ("pix2pix", {"G": wide, "D": critic}, {}, "norm is|channels of the input is"),
-        ("cyclegan", {"G_A": wide}, {"norm": "batch"}, "norm is instance in .*wide, not batch: leave --norm away"),
-        ("cyclegan", {"G_A": wide}, {"net": "unet"}, "net is resnet in .*wide, not unet: leave --net away"),
+        ("cyclegan", {"G_A": wide}, {"norm": "batch"}, "norm is instance in .*wide, not batch: remove --norm"),
+        ("cyclegan", {"G_A": wide}, {"net": "unet"}, "net is resnet in .*wide, not unet: remove --net"),
         ("cyclegan", {"G_A": wide}, {"size": (30, 30)}, "Pictures of 30x30 do not fit this net"),
-        ("cyclegan", {"G_A": wide}, {"labels": 3}, "leave --labels away"),
+        ("cyclegan", {"G_A": wide}, {"labels": 3}, "remove --labels"),
         ("pix2pix", {"G": wide}, {"labels": 4}, "takes 3 channels, one for each class, not 4"),
     ):  # fmt: skip
         with pytest.raises((DataError, UsageError), match=sentence):

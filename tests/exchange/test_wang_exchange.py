@@ -140,7 +140,7 @@ def test_critics_without_feature_matching_are_the_same_nets_under_other_keys(tmp
         (None, 39, {}, r"D has 36 channels beside a picture, .* --labels 36 \(36 labels\), --labels 35 \(35 labels"),
         (30, 39, {}, "G takes 30 channels, and .*D sees 36 beside a picture: they are not of one model"),
         (36, None, {"labels": 0}, "--labels 0: the input is no picture, for it has 36 channels"),
-        (36, None, {"labels": 35, "width": 8}, "width is 4 in .*G, not 8: leave --width away"),
+        (36, None, {"labels": 35, "width": 8}, "width is 4 in .*G, not 8: remove --width"),
     ],
 )  # fmt: skip
 def test_what_channels_are_is_asked_with_the_sum(

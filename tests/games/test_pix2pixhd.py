@@ -267,6 +267,8 @@ def test_the_perceptual_net_is_decided_once(shared: Path, tmp_path: Path, monkey
         Config(perceptual="vgg19").resolved(None)
     assert Config(perceptual="none").resolved(None).perceptual == "none"
     assert Config().resolved({"perceptual": "none"}).perceptual == "none"
+    assert Config().perceptual == "auto"
+    assert games.system("pix2pixhd").configure({"perceptual": None}).perceptual == "auto"  # as it once was written
     monkeypatch.setenv("GANVAS_WEIGHTS", str(shared / "weights"))
     assert Config().resolved(None).perceptual == "alex"
     assert Config().resolved({"perceptual": "squeeze"}).perceptual == "squeeze"  # the run's

@@ -1,4 +1,4 @@
-"""Commands that bring published checkpoints in, and runs out as such."""
+"""Commands that import published checkpoints, and export runs as such."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ class Importing:
     """Flags that every system has."""
 
     parts: Annotated[Positional[list[str]], arg(metavar="PART=FILE")]
-    """The nets and their files, such as G_A=latest_net_G_A.pth; those that are not given start fresh."""
+    """The nets and their files, such as G_A=latest_net_G_A.pth; what needs a net without a file is refused."""
     out: Annotated[Path, arg(metavar="RUN")]
     """The run folder to make."""
     as_: Annotated[str, arg(name="as", metavar="SYSTEM")]
     """Whose checkpoints they are."""
-    labels: Annotated[int | None, default("as the files tell")] = None
-    """How many classes the label maps have that the net was given one-hot; 0: it was given pictures."""
+    labels: Annotated[int | None, default("read from the files")] = None
+    """Number of classes of the label maps that the net takes; 0: it takes images."""
     size: Annotated[str | None, arg(metavar="N|WxH"), default("as published")] = None
-    """What pictures are stretched to before they are translated."""
+    """Size that images are stretched to before they are translated."""
 
 
 def import_() -> Answer:
-    """Make a run of published checkpoints; ganvas import --help lists whose, and their parts."""
+    """Make a run from published checkpoints; ganvas import --help lists the systems and their parts."""
     raise UsageError(USAGE)
 
 
@@ -61,7 +61,7 @@ def importer(words: Sequence[str]) -> tuple[Callable[..., Answer], str, list[str
         return _import(name, importing, {name: getattr(own, name) for name in given})
 
     run.__doc__ = (
-        f"Make a run of published checkpoints of {name}: {kept.source}.\n\nParts: "
+        f"Make a run from published checkpoints of {name} ({kept.source}).\n\nParts: "
         f"{', '.join(f'{part} ({file})' for part, file in kept.files.items())}."
     )
     run.__annotations__ = {"importing": Importing, "own": Annotated[system.config, arg(name=name)]}
@@ -87,7 +87,7 @@ def _help() -> str:
             f"{USAGE}, such as",
             "  ganvas import --as cyclegan G_A=latest_net_G_A.pth --out runs/official",
             "",
-            "Make a run of published checkpoints, of these systems and parts:",
+            "Make a run from published checkpoints of these systems and parts:",
             *rows,
             "",
             f"ganvas import --as SYSTEM --help lists a system's flags. {EVERYWHERE}",
@@ -125,12 +125,12 @@ def export(
     to: Annotated[Literal["published"], arg(metavar="published")],
     out: Annotated[Path, arg(metavar="DIR")],
 ) -> Answer:
-    """Write a run as the checkpoints that its authors' own program loads, and say how alike they are.
+    """Write a run as checkpoints for its authors' own program, and check that they give the same output.
 
     Args:
         run: The run folder.
-        to: What for: published, the authors' program.
-        out: A new folder.
+        to: The format: published, that of the authors' program.
+        out: The folder to make.
     """
     from ganvas.exchange import export_published
     from ganvas.run import Run
@@ -138,8 +138,8 @@ def export(
     opened = Run.open(run)
     found = export_published(opened, out)
     shown = {
-        str(one.file): f"{one.part}, {one.tensors} tensors of {one.numbers:,} numbers; read back, its output differs "
-        f"from the run's by at most {one.difference:.3g}"
+        str(one.file): f"{one.part}, {one.tensors} tensors of {one.numbers:,} numbers; read back from the file, its "
+        f"output differs by at most {one.difference:.3g}"
         for one in found
     }
     rows = [

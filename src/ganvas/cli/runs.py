@@ -182,7 +182,7 @@ def runs(directory: Annotated[Positional[Path], arg(metavar="DIR")] = Path("runs
     table = Table("run", "system", "data", "steps", "time", "MB", "metrics", box=None, padding=(0, 2, 0, 0))
     for row in found:
         figures = "  ".join(f"{name} {_number(figure['value'])}" for name, figure in row["metrics"].items())
-        steps = f"{row['step']:,}/{row['steps']:,}" if row["imported"] is None else "imported"
+        steps = f"{row['step']:,}/{row['steps']:,}" if row["steps"] else "imported"
         table.add_row(row["run"], row["system"], row["data"], steps, clock(row["seconds"]), f"{row['bytes'] / 1e6:.1f}",
                       figures)  # fmt: skip
     return Answer({"runs": found}, table if found else f"There is no run in {directory}.")

@@ -10,6 +10,7 @@ from PIL import Image
 
 from ganvas.data.dataset import Dataset
 from ganvas.data.members import Members
+from ganvas.ops.legend import ids_in, with_legend
 from ganvas.ops.maps import coloured
 from ganvas.ops.sheet import grid
 
@@ -19,7 +20,8 @@ FEWEST = 8  # ... but so many
 
 def contact_sheet(dataset: Dataset, n: int = 64) -> Image.Image:
     """n rows of the data set, spread evenly over it (classes that lie one after another all show); points of a mixture
-    over its density; what belongs together side by side, label maps in colours, with white borders between instances.
+    over its density; what belongs together side by side, label maps in colours, with white borders between instances
+    and a legend of the ids below.
     """
     if "vector" in dataset.schema:
         from ganvas.ops.plane import draw_plane
@@ -36,10 +38,9 @@ def contact_sheet(dataset: Dataset, n: int = 64) -> Image.Image:
     if "labels" not in shown:
         return grid(shown["image"])
     maps = bordered(coloured(shown["labels"]), shown.get("instances"))
-    if "image" not in shown:
-        return grid(maps)
-    image = shown["image"]
-    return grid(maps, beside=image if image.shape[3] == 3 else image.repeat(3, 3))
+    image = shown.get("image")
+    sheet = grid(maps, beside=image if image is None or image.shape[3] == 3 else image.repeat(3, 3))
+    return with_legend(sheet, ids_in(shown["labels"]))
 
 
 def bordered(colours: NDArray[np.uint8], instances: NDArray[np.integer[Any]] | None) -> NDArray[np.uint8]:

@@ -36,7 +36,7 @@ class Examples(Layout):
     def tell(self, parts: Mapping[str, Published], wish: Wish) -> Told:
         found = Findings(self.system, wish)
         if wish.labels:
-            raise UsageError("The DCGAN example has no label maps: remove --labels.")
+            raise UsageError("dcgan has no label maps: remove --labels.")
         if file := parts.get("G"):
             file.expect(DCGAN_G)
             found.add("stages", stages := _stages(file, norms=0), file)

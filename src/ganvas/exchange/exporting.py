@@ -70,7 +70,7 @@ def export_published(run: Run, out: str | Path) -> list[Exported]:
             "",
             *kept.usage(game, schema),
             "",
-            "Largest difference of a net's output from that of its file read back:",
+            "Largest difference between the output of the run's net and that of the file, read back:",
             *(f"  {one.file.name:24} {one.difference:.3g}" for one in found),
         ]
         (folder / README).write_text("\n".join(lines) + "\n", encoding="utf-8")

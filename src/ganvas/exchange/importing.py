@@ -123,7 +123,7 @@ def _fitted(kept: Layout, file: Published, shell: Game) -> Tensors:
     """The tensors of one file in the order of the published net, which they must fit."""
     part = file.part
     if not _has(shell, part):
-        raise UsageError(f"{kept.system} with these settings has no {part}: leave {part}={file.path} away.")
+        raise UsageError(f"{kept.system} with these settings has no {part}: remove {part}={file.path}.")
     wanted = kept.published(part, shell)
     found = dict(file.tensors)
     for key in wanted:

@@ -117,7 +117,7 @@ class ForCycleGAN(Isola):
 
     def tell(self, parts: Mapping[str, Published], wish: Wish) -> Told:
         if wish.labels:
-            raise UsageError("cyclegan translates pictures, not label maps: leave --labels away.")
+            raise UsageError("cyclegan translates pictures, not label maps: remove --labels.")
         found = Findings(self.system, wish)
         for part, file in parts.items():
             a, b = ("A", "B") if part.endswith("_A") else ("B", "A")

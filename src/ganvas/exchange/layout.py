@@ -63,7 +63,7 @@ class Findings:
             )
         if self.wish.leaves.get(name, value) != value:
             flag, said = f"--{name.replace('_', '-')}", self.wish.leaves[name]
-            raise UsageError(f"{words} is {value} in {file.path}, not {said}: leave {flag} away.")
+            raise UsageError(f"{words} is {value} in {file.path}, not {said}: remove {flag}.")
 
     def get(self, name: str, otherwise: Any) -> Any:
         return self._found[name][0] if name in self._found else otherwise

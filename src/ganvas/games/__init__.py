@@ -71,6 +71,7 @@ class System:
         Raises UsageError for a leaf that there is not, a value that its type forbids, and leaves that contradict each
         other (the config's own ``__post_init__``).
         """
+        leaves = getattr(self.config, "upgraded", dict)(leaves)
         there = {leaf.name for leaf in dataclasses.fields(self.config)}
         for name in leaves:
             if name not in there:

@@ -26,19 +26,19 @@ class Config:
     latent: Count = 100
     """Dimensions of z."""
     encoder_weight: Weight = 10.0
-    """Weight of the encoder's loss against G's; Adam all but cancels it."""
+    """Weight of the encoder's loss relative to G's; with Adam it makes almost no difference."""
     nets: Literal["table", "paper"] = "table"
     """The AVAE table's nets; or the dense ones of Donahue et al., for which width is 1,024."""
     prior: Literal["normal", "uniform"] = "normal"
-    """What z is drawn from: N(0, I), or evenly from [-1, 1]."""
+    """Distribution of z: N(0, I), or uniform in [-1, 1]."""
     weight_decay: Weight = 0.0
-    """That many times a weight is added to its gradient."""
+    """Weight decay (L2, added to the gradient)."""
     lr: Rate = 2e-4
     """Learning rate of every network, before its decay."""
     lr_flat: Fraction = 0.0
-    """The first part of the run, in which it does not decay."""
+    """Fraction of the run before the learning rate starts to decay."""
     lr_end: Part = 0.02
-    """The part of the learning rate that is left at the last step; it decays exponentially."""
+    """Final learning rate as a fraction of the initial one (exponential decay)."""
 
 
 PRESETS: Presets = {

@@ -22,34 +22,34 @@ from ganvas.schema import Schema
 @dataclass(frozen=True)
 class Config:
     net: Literal["resnet", "unet"] = "resnet"
-    """The generators: residual blocks between two halvings, or a U-Net."""
+    """Generators: residual blocks between two downsampling and two upsampling layers, or a U-Net."""
     width: Count = 64
     """Channels of the generators' first convolution."""
     critic_width: Count = 64
-    """Channels of the critics' first convolution."""
+    """Channels of the discriminators' first convolution."""
     blocks: Count = 9
-    """Residual blocks; for resnet."""
+    """Number of residual blocks (for resnet)."""
     downs: Count | None = None
-    """Levels of the U-Net; for unet; None: as many as the pictures' sides can be halved, from 2 to 8."""
+    """Levels of the U-Net (for unet); None: as many as the image sides can be halved, from 2 to 8."""
     critic_layers: Count = 3
-    """Halvings of the critics: 3 judge patches of 70x70 pixels."""
+    """Downsampling layers of each discriminator; 3 give a receptive field of 70x70 pixels."""
     norm: Literal["instance", "batch"] = "instance"
-    """Each image by its own statistics, or by those of its batch."""
+    """Instance norm or batch norm."""
     dropout: bool = False
     """Dropout in the generators."""
     cycle: Weight = 10.0
     """Weight of the cycle loss."""
     identity: Weight = 0.5
-    """Weight of the identity loss, in units of the cycle's; 0: none, and A and B may differ in channels."""
+    """Weight of the identity loss, relative to that of the cycle loss; 0: none, and A and B may differ in channels."""
     pool: int = 50
-    """Earlier fakes that the critics are shown by turns; 0: none."""
+    """Size of the image pool (earlier generated images shown to the discriminators); 0: no pool."""
     lr: Rate = 2e-4
     """Learning rate of all nets."""
     beta1: Fraction = 0.5
-    """Adam's first moment."""
+    """Adam's beta1 (decay of the first moment)."""
     decay: Literal["intended", "as-published"] = "intended"
-    """In the run's second half the rate falls to 0 just after the last epoch, or, as the released code has it, by its
-    start: an epoch that learns nothing."""
+    """Linear decay over the second half of the run. as-published reaches 0 one epoch early, as in the released code, so
+    that the last epoch does not train."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.pool <= 10_000:

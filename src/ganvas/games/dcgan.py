@@ -31,41 +31,41 @@ class Config:
     latent: Count = 100
     """Dimensions of z."""
     loss: Literal["bce", "lsgan", "hinge", "wgan-gp"] = "bce"
-    """Cross-entropy (non-saturating for G), least squares, hinge, or Wasserstein distance with a gradient penalty."""
+    """Cross-entropy (non-saturating for G), least squares, hinge, or Wasserstein with gradient penalty."""
     label_smoothing: Fraction = 0.0
-    """What is taken off the critic's target for real images; for bce."""
+    """Amount subtracted from the discriminator's target for real images (for bce)."""
     gradient_penalty: Weight = 10.0
-    """Weight of the gradient penalty; for wgan-gp."""
+    """Weight of the gradient penalty (for wgan-gp)."""
     r1: Weight = 0.0
-    """gamma of the R1 penalty on real images, played every 16 rounds; 0: none."""
+    """Weight (gamma) of the R1 penalty on real images, applied every 16 steps; 0: none."""
     spectral_norm: bool = False
-    """Whether every layer of the critic is divided by its largest singular value."""
+    """Spectral normalization of every layer of the discriminator."""
     batch_norm_critic: bool | None = None
-    """Batch norm in the critic; None: where there is no wgan-gp, no R1 and no spectral norm."""
+    """Batch norm in the discriminator; None: yes, except with wgan-gp, R1 or spectral norm."""
     conditional: bool = False
-    """Whether G and the critic are told the class."""
+    """Whether G and the discriminator are given the class."""
     critic_steps: Count | None = None
-    """Batches of the critic to one of G; None: 5 for wgan-gp, else 1."""
+    """Discriminator steps per generator step; None: 5 for wgan-gp, else 1."""
     lr_generator: Rate = 2e-4
     """Learning rate of G."""
     lr_critic: Rate = 2e-4
-    """Learning rate of the critic."""
+    """Learning rate of the discriminator."""
     beta1: Fraction = 0.5
-    """Adam's first moment."""
+    """Adam's beta1 (decay of the first moment)."""
     beta2: Fraction = 0.999
-    """Adam's second moment."""
+    """Adam's beta2 (decay of the second moment)."""
     ema: Fraction | None = 0.999
-    """Decay a step of the averaged G that samples are drawn from; None: G as it is."""
+    """Decay per step of the averaged G that samples come from; None: no averaging."""
 
     def __post_init__(self) -> None:
         if self.label_smoothing and self.loss != "bce":
             raise UsageError(f"label_smoothing is for the loss bce: leave it at 0 with {self.loss}.")
         if self.gradient_penalty != Config.gradient_penalty and self.loss != "wgan-gp":
-            raise UsageError(f"gradient_penalty is for the loss wgan-gp: leave it away with {self.loss}.")
+            raise UsageError(f"gradient_penalty is for the loss wgan-gp: leave it out with {self.loss}.")
         if self.penalised and self.batch_norm_critic:
             raise UsageError(
                 "A critic whose slope is penalised (wgan-gp, r1) cannot have batch norm, which mixes the images of a "
-                "batch: leave batch_norm_critic away."
+                "batch: leave batch_norm_critic out."
             )
 
     @property

@@ -37,9 +37,9 @@ class Config:
     lr_critic: Rate = 2e-4
     """Learning rate of the critic, before its decay."""
     beta1: Fraction = 0.5
-    """Adam's first moment."""
+    """Adam's beta1 (decay of the first moment)."""
     lr_end: Part = 1.0
-    """The part of the learning rates that is left at the last step; they decay exponentially (1: they do not)."""
+    """Final learning rates as a fraction of the initial ones (exponential decay; 1: constant)."""
     ema: Fraction | None = None
     """Decay a step of the averaged G that samples are drawn from; None: G as it is."""
 

@@ -23,34 +23,34 @@ from ganvas.schema import Schema
 @dataclass(frozen=True)
 class Config:
     net: Literal["resnet", "unet"] = "unet"
-    """The generator: a U-Net, or residual blocks between two halvings."""
+    """Generator: a U-Net, or residual blocks between two downsampling and two upsampling layers."""
     direction: Literal["AtoB", "BtoA"] = "AtoB"
-    """Which member of a pair is the input; label maps always are."""
+    """Which image of a pair is the input; label maps always are."""
     width: Count = 64
     """Channels of the generator's first convolution."""
     critic_width: Count = 64
-    """Channels of the critic's first convolution."""
+    """Channels of the discriminator's first convolution."""
     blocks: Count = 9
-    """Residual blocks; for resnet."""
+    """Number of residual blocks (for resnet)."""
     downs: Count | None = None
-    """Levels of the U-Net; for unet; None: as many as the pictures' sides can be halved, from 2 to 8."""
+    """Levels of the U-Net (for unet); None: as many as the image sides can be halved, from 2 to 8."""
     critic_layers: Count = 3
-    """Halvings of the critic: 3 judge patches of 70x70 pixels."""
+    """Downsampling layers of the discriminator; 3 give a receptive field of 70x70 pixels."""
     norm: Literal["instance", "batch"] = "batch"
-    """By the statistics of the batch (published, at batch 1), or each image by its own; verbs always do the latter."""
+    """Batch norm (published with batch size 1) or instance norm; translating normalizes each image by itself."""
     dropout: bool = True
-    """Dropout in the generator while it trains: its only noise."""
+    """Dropout in the generator during training; it is the generator's only noise."""
     l1: Weight = 100.0
     """Weight of the L1 distance from the target."""
     adversarial: Weight = 1.0
-    """Weight of the critic's judgement; 0: L1 alone, and no critic."""
+    """Weight of the adversarial loss; 0: the L1 loss alone, without a discriminator."""
     lr: Rate = 2e-4
     """Learning rate of both nets."""
     beta1: Fraction = 0.5
-    """Adam's first moment."""
+    """Adam's beta1 (decay of the first moment)."""
     decay: Literal["intended", "as-published"] = "intended"
-    """In the run's second half the rate falls to 0 just after the last epoch, or, as the released code has it, by its
-    start: an epoch that learns nothing."""
+    """Linear decay over the second half of the run. as-published reaches 0 one epoch early, as in the released code, so
+    that the last epoch does not train."""
 
     def __post_init__(self) -> None:
         if not self.l1 and not self.adversarial:

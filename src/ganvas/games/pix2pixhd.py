@@ -37,62 +37,68 @@ def favoured() -> Kind | None:
 @dataclass(frozen=True)
 class Config:
     net: Literal["local", "global"] = "local"
-    """G1 in the local enhancer G2, learnt coarse to fine; or G1 alone, at full size."""
+    """local: G1 inside the local enhancer G2, trained coarse to fine; global: G1 alone, at full size."""
     width: Count = 64
     """Channels of G1's first convolution; G2's has half as many."""
     downs: Count = 4
-    """How often G1 halves its maps."""
+    """Downsampling layers of G1."""
     blocks: Count = 9
     """Residual blocks of G1."""
     local_blocks: Count = 3
     """Residual blocks of G2."""
     norm: Norm = "instance"
-    """Instance norm; or batch norm, which in use takes each image's own statistics."""
+    """Instance norm, or batch norm (translating normalizes each image by itself)."""
     encoder: bool | None = None
-    """Whether the encoder E tells G the style of each instance, or of each class; None: where the data has labels."""
+    """Whether an encoder E gives G the style of each instance (or class); None: yes where the data has label maps."""
     style_channels: Count = 3
-    """Numbers of a region's style."""
+    """Features per region that E gives."""
     encoder_width: Count = 16
     """Channels of E's first convolution."""
     encoder_downs: Count = 4
-    """How often E halves its maps."""
+    """Downsampling layers of E."""
     scales: Annotated[int, msgspec.Meta(ge=1, le=3)] = 3
-    """Critics: at full size, at half, at a quarter; while G1 learns at half size, those that see as much."""
+    """Number of discriminators, at full, half and quarter size; the full-size one joins once G2 trains."""
     critic_width: Count = 64
-    """Channels of a critic's first convolution; they double a layer, up to 512."""
+    """Channels of each discriminator's first convolution; they double with each layer, up to 512."""
     critic_layers: Count = 3
-    """Halvings of a critic, less one."""
-    perceptual: Literal["vgg19", "vgg16-12", "alex", "squeeze", "none"] | None = None
-    """The net in whose features pictures are compared; None: vgg19 if its weights are at hand, else alex."""
+    """Downsampling layers of each discriminator, minus one."""
+    perceptual: Literal["auto", "vgg19", "vgg16-12", "alex", "squeeze", "none"] = "auto"
+    """Network whose features the perceptual loss compares, downloaded by ganvas fetch NAME; auto: vgg19 if its weights
+    are there, else alex; none: no perceptual loss."""
     perceptual_weight: Weight = 10.0
     """Weight of the perceptual loss."""
     matching_weight: Weight = 10.0
-    """Weight of the loss that matches features of the critics."""
+    """Weight of the feature matching loss (features of the discriminators)."""
     coarse: Fraction = 2 / 3
-    """The part of the run in which G1 learns alone, at half size; for the net local."""
+    """Fraction of the run that trains G1 alone, at half size (for local)."""
     fixed: Fraction = 0.1
-    """The part of what is left of the run in which G2 learns with G1 fixed; for the net local."""
+    """Fraction of the remaining steps that train G2 with G1 frozen (for local)."""
     joint: Literal["intended", "as-published"] = "intended"
-    """What comes then: G1 and G2 learn together; or, as in the released code since 2019, G1 stays fixed for good."""
+    """What follows: G1 and G2 train together; as-published: G1 stays frozen, as in the released code since 2019."""
     lr: Rate = 2e-4
     """Learning rate of every network, before its decay."""
     beta1: Fraction = 0.5
-    """Adam's first moment."""
+    """Adam's beta1 (decay of the first moment)."""
     flat: Part = 0.5
-    """The part of each of the two trainings, of G1 and with G2, in which the learning rate does not yet decay."""
+    """Fraction of each stage (G1 alone; with G2) before the learning rate starts to decay."""
 
     def __post_init__(self) -> None:
         if self.net == "global" and self.joint != "intended":
-            raise UsageError("joint is for the net local: leave it away with global.")
+            raise UsageError("joint is for the net local: leave it out with global.")
         if self.net == "local" and self.width % 2:
             raise UsageError(f"width must be even for the net local, whose G2 is half as wide, not {self.width}.")
+
+    @staticmethod
+    def upgraded(leaves: Mapping[str, Any]) -> dict[str, Any]:
+        """The leaves of any version as today's: what is "auto" was null."""
+        return {**leaves, **({"perceptual": "auto"} if leaves.get("perceptual", "") is None else {})}
 
     def resolved(self, recorded: Mapping[str, Any] | None) -> Config:
         """With the choices made that the user left open: what a run has ``recorded``, else what is at hand.
 
         Raises UsageError where it is open and nothing is at hand, MissingWeights and Damaged for the net that is named.
         """
-        kind = self.perceptual or (recorded or {}).get("perceptual") or favoured()
+        kind = self.perceptual if self.perceptual != "auto" else (recorded or {}).get("perceptual") or favoured()
         if kind is None:
             raise UsageError(
                 "The perceptual loss of pix2pixhd needs a published net, and none is at hand: run `ganvas fetch vgg19` "
@@ -177,7 +183,9 @@ class Pix2PixHD(Translating):
         if encodes:
             self.E = Encoder(outputs, config.style_channels, config.encoder_width, config.encoder_downs, config.norm)
             self.styles = Styles(self.classes, config.style_channels)
-        kind = config.perceptual or favoured() or FAVOURED[0]  # a run has decided; what only translates never looks
+        kind = config.perceptual
+        if kind == "auto":  # a run has decided; what only translates never looks
+            kind = favoured() or FAVOURED[0]
         self.perceptual = None if kind == "none" else Perceptual(kind)
         if self.perceptual is not None and (side := min(sides) >> halved) < self.perceptual.least:
             raise UsageError(

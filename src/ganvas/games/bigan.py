@@ -32,13 +32,13 @@ class Config:
     prior: Literal["normal", "uniform"] = "normal"
     """What z is drawn from: N(0, I), or evenly from [-1, 1]."""
     weight_decay: Weight = 0.0
-    """That many times a weight is added to its gradient."""
+    """Weight decay (L2 added to the gradient)."""
     lr: Rate = 2e-4
     """Learning rate of every network, before its decay."""
     lr_flat: Fraction = 0.0
     """The first part of the run, in which it does not decay."""
     lr_end: Part = 0.02
-    """The part of the learning rate that is left at the last step; it decays exponentially."""
+    """Final learning rate as a fraction of the initial one (exponential decay)."""
 
 
 PRESETS: Presets = {

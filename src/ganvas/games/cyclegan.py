@@ -32,7 +32,7 @@ class Config:
     downs: Count | None = None
     """Levels of the U-Net; for unet; None: as many as the pictures' sides can be halved, from 2 to 8."""
     critic_layers: Count = 3
-    """Halvings of the critics: 3 judge patches of 70x70 pixels."""
+    """Stride-2 layers in each critic: 3 judge patches of 70x70 pixels."""
     norm: Literal["instance", "batch"] = "instance"
     """Each image by its own statistics, or by those of its batch."""
     dropout: bool = False
@@ -42,14 +42,14 @@ class Config:
     identity: Weight = 0.5
     """Weight of the identity loss, in units of the cycle's; 0: none, and A and B may differ in channels."""
     pool: int = 50
-    """Earlier fakes that the critics are shown by turns; 0: none."""
+    """Size of the image pool (history of generated images shown to the critics); 0 disables it."""
     lr: Rate = 2e-4
     """Learning rate of all nets."""
     beta1: Fraction = 0.5
     """Adam's first moment."""
     decay: Literal["intended", "as-published"] = "intended"
-    """In the run's second half the rate falls to 0 just after the last epoch, or, as the released code has it, by its
-    start: an epoch that learns nothing."""
+    """Linear decay over the second half of the run. as-published reaches 0 one epoch early, as in the released code, so
+    the last epoch does not train."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.pool <= 10_000:

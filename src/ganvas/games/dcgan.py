@@ -59,11 +59,11 @@ class Config:
         if self.label_smoothing and self.loss != "bce":
             raise UsageError(f"label_smoothing is for the loss bce: leave it at 0 with {self.loss}.")
         if self.gradient_penalty != Config.gradient_penalty and self.loss != "wgan-gp":
-            raise UsageError(f"gradient_penalty is for the loss wgan-gp: leave it away with {self.loss}.")
+            raise UsageError(f"gradient_penalty is for the loss wgan-gp: leave it out with {self.loss}.")
         if self.penalised and self.batch_norm_critic:
             raise UsageError(
                 "A critic whose slope is penalised (wgan-gp, r1) cannot have batch norm, which mixes the images of a "
-                "batch: leave batch_norm_critic away."
+                "batch: leave batch_norm_critic out."
             )
 
     @property

@@ -39,7 +39,7 @@ class Config:
     beta1: Fraction = 0.5
     """Adam's first moment."""
     lr_end: Part = 1.0
-    """The part of the learning rates that is left at the last step; they decay exponentially (1: they do not)."""
+    """Final learning rates as a fraction of the initial ones (exponential decay; 1: none)."""
     ema: Fraction | None = None
     """Decay a step of the averaged G that samples are drawn from; None: G as it is."""
 

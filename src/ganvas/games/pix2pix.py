@@ -35,7 +35,7 @@ class Config:
     downs: Count | None = None
     """Levels of the U-Net; for unet; None: as many as the pictures' sides can be halved, from 2 to 8."""
     critic_layers: Count = 3
-    """Halvings of the critic: 3 judge patches of 70x70 pixels."""
+    """Stride-2 layers in the critic: 3 judge patches of 70x70 pixels."""
     norm: Literal["instance", "batch"] = "batch"
     """By the statistics of the batch (published, at batch 1), or each image by its own; verbs always do the latter."""
     dropout: bool = True
@@ -49,8 +49,8 @@ class Config:
     beta1: Fraction = 0.5
     """Adam's first moment."""
     decay: Literal["intended", "as-published"] = "intended"
-    """In the run's second half the rate falls to 0 just after the last epoch, or, as the released code has it, by its
-    start: an epoch that learns nothing."""
+    """Linear decay over the second half of the run. as-published reaches 0 one epoch early, as in the released code, so
+    the last epoch does not train."""
 
     def __post_init__(self) -> None:
         if not self.l1 and not self.adversarial:
@@ -80,7 +80,7 @@ class Pix2Pix(Translating):
         self.config, self.classes = config, len(schema.classes) if "labels" in schema else 0
         if self.classes:
             if config.direction != "AtoB":
-                raise UsageError("pix2pix translates label maps to pictures, not back: leave direction away.")
+                raise UsageError("pix2pix translates label maps to pictures, not back: leave direction out.")
             inputs, target = self.classes, schema["image"]
         elif {"A", "B"} <= schema.fields.keys():
             source, target = (schema[side] for side in (config.direction[0], config.direction[-1]))

@@ -57,11 +57,11 @@ class Config:
     encoder_downs: Count = 4
     """How often E halves its maps."""
     scales: Annotated[int, msgspec.Meta(ge=1, le=3)] = 3
-    """Critics: at full size, at half, at a quarter; while G1 learns at half size, those that see as much."""
+    """Critics: at full size, at half, at a quarter; the full-size critic joins once G2 trains."""
     critic_width: Count = 64
     """Channels of a critic's first convolution; they double a layer, up to 512."""
     critic_layers: Count = 3
-    """Halvings of a critic, less one."""
+    """Number of stride-2 layers in each critic, minus one."""
     perceptual: Literal["vgg19", "vgg16-12", "alex", "squeeze", "none"] | None = None
     """The net in whose features pictures are compared; None: vgg19 if its weights are at hand, else alex."""
     perceptual_weight: Weight = 10.0
@@ -69,9 +69,9 @@ class Config:
     matching_weight: Weight = 10.0
     """Weight of the loss that matches features of the critics."""
     coarse: Fraction = 2 / 3
-    """The part of the run in which G1 learns alone, at half size; for the net local."""
+    """Fraction of the run that trains G1 alone, at half size; for the net local."""
     fixed: Fraction = 0.1
-    """The part of what is left of the run in which G2 learns with G1 fixed; for the net local."""
+    """Fraction of the remaining steps that train G2 with G1 frozen; for the net local."""
     joint: Literal["intended", "as-published"] = "intended"
     """What comes then: G1 and G2 learn together; or, as in the released code since 2019, G1 stays fixed for good."""
     lr: Rate = 2e-4
@@ -79,11 +79,11 @@ class Config:
     beta1: Fraction = 0.5
     """Adam's first moment."""
     flat: Part = 0.5
-    """The part of each of the two trainings, of G1 and with G2, in which the learning rate does not yet decay."""
+    """Fraction of each of the two trainings, of G1 and with G2, before the learning rate starts to decay."""
 
     def __post_init__(self) -> None:
         if self.net == "global" and self.joint != "intended":
-            raise UsageError("joint is for the net local: leave it away with global.")
+            raise UsageError("joint is for the net local: leave it out with global.")
         if self.net == "local" and self.width % 2:
             raise UsageError(f"width must be even for the net local, whose G2 is half as wide, not {self.width}.")
 
@@ -148,7 +148,7 @@ class Pix2PixHD(Translating):
         if not self.labelled and not ("A" in schema and "B" in schema):
             raise UsageError("pix2pixhd learns from label maps with photographs, or from pairs; this data has neither.")
         if config.encoder and not self.labelled:
-            raise UsageError("The encoder tells the styles of regions, and pairs have none: leave encoder away.")
+            raise UsageError("The encoder tells the styles of regions, and pairs have none: leave encoder out.")
         encodes = self.labelled if config.encoder is None else config.encoder
         self.bounded = self.labelled and "instances" in schema
         self.classes = len(schema.classes)
@@ -358,7 +358,7 @@ class Pix2PixHD(Translating):
                 raise UsageError(f"A style has {self.config.style_channels} channels and the size of its label map.")
         if not self.bounded:
             if instances is not None:
-                raise UsageError("This run learnt without instances: leave them away.")
+                raise UsageError("This run learnt without instances: leave them out.")
             return
         if instances is None:
             raise UsageError("This run was trained with instance maps: give that of each label map.")

@@ -38,7 +38,7 @@ class Config:
     lr: Rate = 2e-4
     """Learning rate, before its decay."""
     lr_end: Part = 0.02
-    """The part of the learning rate that is left at the last step; it decays exponentially."""
+    """Final learning rate as a fraction of the initial one (exponential decay)."""
 
 
 PRESETS: Presets = {
@@ -62,7 +62,7 @@ class VAE(Coded):
         if "image" not in schema:
             raise UsageError("vae learns from images; this data has none.")
         if config.conditional and not schema.classes:
-            raise UsageError("--conditional needs classes, and this data has none: leave it away.")
+            raise UsageError("--conditional needs classes, and this data has none: leave it out.")
         self.config, self.latent = config, config.latent
         self.classes = len(schema.classes) if config.conditional else 0
         channels, height, width = shape = schema["image"]

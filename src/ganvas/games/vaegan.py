@@ -38,7 +38,7 @@ class Config:
     lr: Rate = 2e-4
     """Learning rate of every network, before its decay."""
     lr_end: Part = 0.02
-    """The part of the learning rate that is left at the last step; it decays exponentially."""
+    """Final learning rate as a fraction of the initial one (exponential decay)."""
 
 
 PRESETS: Presets = {

@@ -246,6 +246,7 @@ def test_both_colour_schemes_define_the_same_colours(tmp_path: Path) -> None:
         set(re.findall(r"(--[\w-]+): #", block)) for block in re.split(r"@media \(prefers-color-scheme: dark\)", code)
     )
     used = set(re.findall(r"var\((--[\w-]+)\)", code)) - {
+        "--dim",
         "--mono",
         "--sans",
         "--serif",
@@ -333,6 +334,7 @@ def test_a_page_that_finds_no_room_leaves_the_old_one(tmp_path: Path) -> None:
 def test_words_that_occur_are_explained_and_no_others(tmp_path: Path) -> None:
     run = folders.build(tmp_path / "run", 10)
     terms = {"critic/real": 0.5, "generators/cycle_A": 0.1, "generators/cycle_B": 0.1, "accuracy": 0.7}
+    terms |= {"critic/gradient_norm": 1.0, "generators/gradient_norm": 1.0}
     for step in (5, 10):
         run.append({"step": step, "images": step, "seconds": float(step), "terms": terms})
     figure = folders.figure(0.5) | {"parts": {"pooled": 20.0, "identical": 0.0}}

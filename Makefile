@@ -7,7 +7,7 @@
 PYTHON ?= python3
 TORCH_INDEX ?=
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test test-slow check format clean
 
@@ -15,6 +15,10 @@ demo: .venv/demo
 	$(BIN)/ganvas train avae --data digits --preset small --out demo/avae-digits
 	$(BIN)/ganvas evaluate demo/avae-digits --metrics mse,psnr,ssim,fd-digits
 	$(BIN)/ganvas report demo/avae-digits
+	@echo
+	@echo 'Open demo/avae-digits/report.html in a browser: samples over time, curves, and the figures above.'
+	@echo 'mse: mean squared error of reconstructions (pixels from -1 to 1), lower is better. psnr (dB), ssim (up to 1):'
+	@echo 'the same reconstructions, higher is better. fd-digits: distance of samples from real digits, lower is better.'
 
 test: check
 	$(BIN)/python -m pytest --numprocesses 2
@@ -35,14 +39,17 @@ format: .venv/test
 .venv/torch: constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Ganvas needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv .venv
+	@echo 'Installing PyTorch: about 200 MB for the CPU, several GB with CUDA (TORCH_INDEX chooses, see the README).'
 	$(PIP) $(if $(TORCH_INDEX),--no-deps --index-url $(TORCH_INDEX)) torch  # what it depends on: from the usual index
 	@touch $@
 
 .venv/demo: .venv/torch pyproject.toml
+	@echo 'Installing Ganvas and what it needs.'
 	$(PIP) --editable .
 	@touch $@
 
 .venv/test: .venv/torch pyproject.toml
+	@echo 'Installing Ganvas and what its tests need.'
 	$(PIP) --editable '.[test]'
 	@touch $@ .venv/demo
 

@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 import folders
+from ganvas import report
 from ganvas.errors import RunError
 from ganvas.report import FRAMES, reels, write_report
 from ganvas.run import Run
@@ -201,7 +202,7 @@ def test_it_says_how_far_the_run_is_and_what_ails_it(tmp_path: Path) -> None:
     run.append(folders.tick(30))
     shown = page(run)
     assert not [attributes for _, attributes in shown.elements if attributes.get("role") == "progressbar"]
-    assert "No sign of trouble" in shown.text
+    assert "Training looks healthy" in shown.text
 
 
 def test_a_run_that_has_nothing_yet_gets_a_page_that_says_so(tmp_path: Path) -> None:
@@ -245,6 +246,7 @@ def test_both_colour_schemes_define_the_same_colours(tmp_path: Path) -> None:
         set(re.findall(r"(--[\w-]+): #", block)) for block in re.split(r"@media \(prefers-color-scheme: dark\)", code)
     )
     used = set(re.findall(r"var\((--[\w-]+)\)", code)) - {
+        "--dim",
         "--mono",
         "--sans",
         "--serif",
@@ -327,3 +329,19 @@ def test_a_page_that_finds_no_room_leaves_the_old_one(tmp_path: Path) -> None:
         write_report(run)
     assert (run.folder / "report.html").read_bytes() == before
     assert folders.hidden(run.folder) == []
+
+
+def test_words_that_occur_are_explained_and_no_others(tmp_path: Path) -> None:
+    run = folders.build(tmp_path / "run", 10)
+    terms = {"critic/real": 0.5, "generators/cycle_A": 0.1, "generators/cycle_B": 0.1, "accuracy": 0.7}
+    terms |= {"critic/gradient_norm": 1.0, "generators/gradient_norm": 1.0}
+    for step in (5, 10):
+        run.append({"step": step, "images": step, "seconds": float(step), "terms": terms})
+    figure = folders.figure(0.5) | {"parts": {"pooled": 20.0, "identical": 0.0}}
+    run.record(10, {"psnr": figure})
+    page = Page(write_report(run).read_text())
+    for word in ("real", "cycle", "accuracy", "pooled", "identical"):
+        assert report.TERMS[word] in page.words
+    for word in ("kl", "fool", "floor"):
+        assert report.TERMS[word] not in page.words
+    assert page.words.count("step") >= 3  # below every chart

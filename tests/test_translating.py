@@ -147,7 +147,7 @@ def test_a_cycle_goes_back_through_the_other_net() -> None:
 @pytest.mark.parametrize(
     ("made", "wish", "lacks", "says"),
     [
-        (("pix2pix", PICTURES, "AtoB"), Wish("BtoA"), (), "translates AtoB, not BtoA: leave --direction away"),
+        (("pix2pix", PICTURES, "AtoB"), Wish("BtoA"), (), "translates AtoB, not BtoA: leave --direction out"),
         (("pix2pix", PICTURES, "BtoA"), Wish("AtoB"), (), "translates BtoA, not AtoB"),
         (("pix2pix", MAPS, "AtoB"), Wish("BtoA"), (), "translates AtoB, not BtoA"),
         (("pix2pix", PICTURES, "AtoB"), Wish(cycle=True), (), "AtoB alone, and there is no way back for --cycle"),

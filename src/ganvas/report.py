@@ -26,6 +26,32 @@ CAPTIONS = {
     "translations": ("Translations", "The same pictures every time, and under each what became of it."),
 }
 
+TERMS = {
+    "accuracy": "share of real and fake images that the discriminator tells apart: near 0.5 it cannot, near 1 it wins",
+    "real": "the discriminator's loss on real images",
+    "fake": "the discriminator's loss on generated images; it falls while the discriminator wins",
+    "fool": "the generator's adversarial loss; it rises while the discriminator wins, so no value is good by itself",
+    "reconstruction": "how far reconstructions are from their images, lower is better",
+    "likeness": "how far reconstructions are from their images in the discriminator's features, lower is better",
+    "kl": "how far the codes of images are from the prior, in nats; near 0 the codes say nothing",
+    "elbo": "lower bound of the log-likelihood, in nats, higher is better",
+    "bits per dim": "nats of the bound as bits per pixel and channel, lower is better",
+    "latent": "how far the encoder's code of a generated image is from the code it was made of, lower is better",
+    "l1": "mean absolute difference from the target, lower is better",
+    "cycle": "difference from the original after translating there and back, lower is better",
+    "identity": "change of an image that already is of the target domain, lower is better",
+    "matching": "distance of discriminator features of real and generated images, lower is better",
+    "perceptual": "distance in the features of a pretrained network, lower is better",
+    "gradient norm": "size of the gradient; sudden jumps hint at trouble",
+    "r1": "penalty on the discriminator's slope on real images",
+    "gradient penalty": "penalty that keeps the discriminator's slope near 1",
+    "source": "the same distance of the images before translation: what doing nothing would give",
+    "floor": "the same distance of other real images of the target: what a perfect translation would give",
+    "pooled": "from the mean squared error of all images together",
+    "identical": "how many images equal their originals; they are left out of the mean",
+}  # what a logged term or a part of a metric means, and which way is good; A, B, ... after them are domains
+_DOMAIN = re.compile(r" (A|B|AtoB|BtoA)$")
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -75,13 +101,16 @@ def write_report(run: Run) -> Path:
     )
     pages.filters.update(number=number, words=_words)
     info, rows, evaluations = run.info(), run.stats(), run.metrics()
+    figures, curves = _figures(evaluations), groups(rows, evaluations)
     page = pages.get_template("report.html.jinja").render(
         config=run.config,
         info=info,
         facts=_facts(info, rows, "points" if "vector" in run.config.schema else "images"),
         reels=reels(run.folder / "samples", grids="image" in run.config.schema),
-        figures=_figures(evaluations),
-        groups=groups(rows, evaluations),
+        figures=figures,
+        groups=curves,
+        measured_terms=_glossary([part for figure in figures for part in figure.parts]),
+        logged_terms=_glossary([chart.name for group in curves if group.name != "metrics" for chart in group.charts]),
         settings=_settings(run),
         commands=run.commands(),
         written=datetime.now().astimezone().strftime("%d %B %Y, %H:%M"),
@@ -109,6 +138,13 @@ def reels(folder: Path, *, grids: bool) -> list[Reel]:
         if whole := [frame for frame in frames if frame is not None]:
             found.append(Reel(kind, title, caption, whole))
     return found
+
+
+def _glossary(names: Sequence[str]) -> dict[str, str]:
+    """What each of the names means, of those that have a meaning; of ``cycle A`` that of ``cycle``."""
+    plain = [_DOMAIN.sub("", name.replace("_", " ")) for name in names]
+    known = [next((word for word in (name, name.partition(" ")[0]) if word in TERMS), None) for name in plain]
+    return {word: TERMS[word] for word in dict.fromkeys(known) if word is not None}
 
 
 def _evenly(steps: Sequence[int], most: int) -> list[int]:

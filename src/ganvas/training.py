@@ -221,7 +221,7 @@ class _Training:
             self.meter.tick(step, (step - ticked_step) * c.batch_size / (now - ticked), terms)
             rows.append(row)
             if parallel.rank() == 0:
-                row |= {"health": verdicts(list(rows), c.steps), **more}
+                row |= {"health": verdicts(list(rows)), **more}
                 self.run.append(row, flush=saves)
             return terms
 

@@ -119,7 +119,8 @@ def checked(game: Any, wish: Wish, lacks: Collection[str] = ()) -> str:
     """
     ways: tuple[str, ...] = game.directions
     if wish.direction not in (None, *ways):
-        raise UsageError(f"This run translates {' and '.join(ways)}, not {wish.direction}: leave --direction away.")
+        use = "use one of them for --direction" if len(ways) > 1 else "leave --direction out"
+        raise UsageError(f"This run translates {' and '.join(ways)}, not {wish.direction}: {use}.")
     able = [way for way in ways if not {"G", f"G_{way[0]}"} & set(lacks)]
     for way in ways if wish.cycle else (wish.direction or (able or ways)[0],):
         if way not in able:

@@ -14,6 +14,7 @@ from ganvas.benchmark import pages
 from ganvas.benchmark.cell import Cell, Result
 from ganvas.benchmark.jobs import Job, Outcome
 from ganvas.benchmark.result import Table
+from ganvas.data import named
 from ganvas.errors import RunError
 
 
@@ -109,3 +110,29 @@ def test_what_is_not_ours_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is no table of ours"):
         pages.before(tmp_path)
     assert pages.before(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "channels", "classes", "says"),
+    [
+        ("cifar10", 50_000, 3, 10, ""),
+        ("cifar10", 50_000, 3, 0, ""),  # a folder of its images, without classes
+        (
+            "cifar10",
+            1_437,
+            1,
+            10,
+            "has 1 channel, not 3; 1,437 training images, not 50,000: do not compare its figures",
+        ),
+        ("cifar100", 50_000, 3, 10, "CIFAR-100, but has 10 classes, not 100"),
+        ("svhn", 531_131, 3, 10, ""),
+        ("celeba", 160_000, 3, 40, ""),
+        ("lsun-bedroom", 100, 1, 0, "has 1 channel, not 3"),
+    ],
+)
+def test_another_set_under_a_published_name_is_doubted(
+    name: str, rows: int, channels: int, classes: int, says: str
+) -> None:
+    found = named.doubt(name, "photos", rows, channels, classes)
+    assert says in found
+    assert bool(says) == bool(found)

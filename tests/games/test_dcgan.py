@@ -240,14 +240,8 @@ def test_what_is_left_open_follows_from_the_rest(settings: dict[str, Any], norm:
     [
         ({"loss": "wgan-gp", "batch_norm_critic": True}, "cannot have batch norm.*: leave batch_norm_critic out"),
         ({"r1": 1.0, "batch_norm_critic": True}, "cannot have batch norm"),
-        (
-            {"loss": "hinge", "label_smoothing": 0.1},
-            "label_smoothing is for the loss bce: leave it at 0 with hinge",
-        ),
-        (
-            {"loss": "bce", "gradient_penalty": 5.0},
-            "gradient_penalty is for the loss wgan-gp: leave it out with bce",
-        ),
+        ({"loss": "hinge", "label_smoothing": 0.1}, "label_smoothing is for the loss bce: leave it at 0 with hinge"),
+        ({"loss": "bce", "gradient_penalty": 5.0}, "gradient_penalty is for the loss wgan-gp: leave it out with bce"),
         ({"label_smoothing": 1.0}, "label_smoothing of dcgan must be a number < 1.0, not 1.0"),
         ({"critic_steps": 0}, "critic_steps of dcgan must be a whole number >= 1, not 0"),
     ],

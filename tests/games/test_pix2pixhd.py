@@ -282,7 +282,7 @@ def test_the_perceptual_net_is_decided_once(shared: Path, tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("data", "leaves", "match"),
     [
-        ("pairs", {"encoder": True}, "pairs have none: leave encoder away"),
+        ("pairs", {"encoder": True}, "pairs have none: leave encoder out"),
         ("labelled", {}, "learns from label maps with photographs, or from pairs"),
         ("maps", {"net": "global", "joint": "as-published"}, "joint is for the net local"),
         ("maps", {"width": 5}, "width must be even"),

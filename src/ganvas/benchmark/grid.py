@@ -80,6 +80,9 @@ def avae_table(
     busy = f"Another process is at work on the benchmark in {folder}; wait for it, stop it, or choose another --out."
     with holding(folder, busy):
         splits = {name: _splits(name, (data or {}).get(name)) for name in sets}
+        for name, (train, _) in splits.items():
+            if sentence := pages.doubt(name, train):
+                note(f"note: {sentence}.")
         metrics = Tools(METRICS).names
         grid = [
             _cell(folder, row, name, *splits[name], seed, width, steps, metrics)

@@ -19,7 +19,7 @@ from ganvas.benchmark.scoring import SHOWN, originals
 from ganvas.benchmark.table import ALIKE, CLOSE, FAR, NOTES, TITLES, Verdict, published
 from ganvas.bounds import read_json
 from ganvas.console import clock
-from ganvas.data import named
+from ganvas.data import Dataset, named
 from ganvas.errors import RunError
 from ganvas.files import atomic, writing
 from ganvas.ops.sheet import save_image, strips
@@ -137,6 +137,12 @@ def _size(table: Table) -> str:
     return f"Width {table.width}, {table.steps:,} steps of 64 images, {runs}."
 
 
+def doubt(name: str, data: Dataset) -> str:
+    """A sentence where data under a published name cannot be that set."""
+    train = data.splits.get(named.SETS[name].train, data.splits.get("train", 0))
+    return named.doubt(name, data.spec, train, data.schema["image"][0], len(data.schema.classes))
+
+
 def _notes(table: Table) -> list[str]:
     """What a reader must know besides the recipes."""
     differs = [f"{data}: {named.SETS[data].differs}." for data in table.data if named.SETS[data].differs]
@@ -147,7 +153,15 @@ def _notes(table: Table) -> list[str]:
         if "warning" in figure["recipe"]
     }
     ran = [f"Ran on {'; '.join(table.hardware())}."] if table.results else []
-    return [*NOTES, *differs, *sorted(warnings), *ran, f"Wall time of all calls so far: {clock(table.seconds)}."]
+    doubts = [f"{sentence}." for name, data in table.test.items() if (sentence := doubt(name, data))]
+    return [
+        *doubts,
+        *NOTES,
+        *differs,
+        *sorted(warnings),
+        *ran,
+        f"Wall time of all calls so far: {clock(table.seconds)}.",
+    ]
 
 
 PUBLISHED_NOTE = (

@@ -140,18 +140,29 @@ def _commands() -> dict[str, Callable[..., Any]]:
     return {function.__name__.rstrip("_"): function for function in functions}
 
 
+GROUPS = {
+    "Data and training": ("systems", "data", "fetch", "train", "info", "runs", "calibrate", "report"),
+    "Use a trained run": ("sample", "encode", "reconstruct", "interpolate", "traverse", "translate", "edit"),
+    "Measure": ("evaluate", "compare", "benchmark"),
+    "Published checkpoints": ("import", "export"),
+}
+
+
 def _help() -> str:
     commands = _commands()
     width = max(map(len, commands))
-    lines = [f"  {name:{width}}  {(inspect.getdoc(f) or '').splitlines()[0]}" for name, f in commands.items()]
+    rest = tuple(name for name in commands if not any(name in names for names in GROUPS.values()))
+    lines = []
+    for title, names in (GROUPS | ({"More": rest} if rest else {})).items():
+        told = [f"  {n:{width}}  {(inspect.getdoc(commands[n]) or '').splitlines()[0]}" for n in names if n in commands]
+        lines += [f"{title}:", *told, ""]
     return "\n".join(
         [
-            f"ganvas {ganvas.__version__}: one house for one-pass generative models.",
+            f"ganvas {ganvas.__version__}: train, use and measure GANs, VAEs and image translators.",
             "",
             "usage: ganvas COMMAND ...",
             "",
             *lines,
-            "",
             "ganvas COMMAND --help tells more. Everywhere: --json, --debug, --version.",
         ]
     )

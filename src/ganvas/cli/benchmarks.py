@@ -40,8 +40,8 @@ def benchmark(
         name: avae-table.
         out: The folder of the cells, and of the table as table.md, .csv, .json and .html.
         profile: A size; the flags below change it.
-        data: Data sets, apart by commas; NAME=SPEC says where one lies, as in cifar10=data/cifar10.
-        models: Rows, apart by commas: vae gan vaegan bigan avae-xi-nll avae-nll avae-precision avae-xi-precision.
+        data: Data sets, separated by commas; NAME=SPEC says where one lies, as in cifar10=data/cifar10.
+        models: Rows, separated by commas: vae gan vaegan bigan avae-xi-nll avae-nll avae-precision avae-xi-precision.
         width: Channels of the first convolution.
         steps: Updates of every model.
         seeds: How many, from 0.
@@ -67,7 +67,7 @@ def benchmark(
 def _words(text: str, flag: str) -> list[str]:
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words:
-        raise UsageError(f"{flag} takes one or more names, apart by commas.")
+        raise UsageError(f"{flag} takes one or more names, separated by commas.")
     return words
 
 

@@ -11,7 +11,7 @@ from ganvas.cli.flags import Answer, default, describes, facts
 
 
 def systems() -> Answer:
-    """The systems, with their verbs and presets."""
+    """List the systems, what each can do, and their presets."""
     from rich.table import Table
 
     from ganvas import games
@@ -43,7 +43,7 @@ def data(
     spec: Annotated[Positional[str], arg(metavar="SPEC")],
     out: Annotated[Path | None, arg(metavar="SHEET.png"), default("no sheet")] = None,
 ) -> Answer:
-    """What a data spec finds, and with --out a contact sheet of it.
+    """Show what a data spec finds; with --out, draw a contact sheet of it.
 
     SPEC = [KIND:]SOURCE[?key=value&...], such as photos/, 'photos/?size=64&flip=true', set.zip, arrays.npz,
     'data/train-*.parquet?stream=true', hub:mnist, cifar10, digits, photos, mixture:ring8, a folder with trainA/ and

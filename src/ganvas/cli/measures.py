@@ -46,7 +46,7 @@ def evaluate(
     Reconstructions, and translations of pictures with partners, are measured on the test split where there is one,
     samples against the training split. Translations without partners are measured against one half of the training
     pictures that they should be like, beside the distances of the originals (source) and of the other half (floor). A
-    metric whose weights are not at hand is left out, and said.
+    metric whose weights are missing is skipped with a message.
 
     Args:
         run: The run folder.
@@ -54,7 +54,7 @@ def evaluate(
         metrics: Comma-separated names.
         count: How many images, or points of a mixture.
         segmenter: A net that says what it sees in pictures made of label maps, for miou.
-        seed: Of the samples, and of the subset where there are more images.
+        seed: Random seed of the samples, and of the subset where there are more images.
         device: Device to work on.
     """
     from ganvas.evaluation import evaluate as measure
@@ -81,8 +81,8 @@ def compare(
         a: One set.
         b: The other.
         metrics: Comma-separated names.
-        count: How many images a side.
-        seed: Of the samples, and of the subset.
+        count: How many images of each set.
+        seed: Random seed of the samples, and of the subset.
         device: Device to work on.
     """
     from ganvas.comparison import compare as measure
@@ -105,31 +105,48 @@ def _json(figures: Mapping[str, Figure]) -> dict[str, Any]:
 
 
 def _table(figures: Mapping[str, Figure]) -> Any:
-    """Name, value, spread and recipe of every figure, and its parts. What several recipes have in common is said once,
-    at the end."""
+    """Every figure with its spread, its parts and which way is better; below them their recipes, of which what several
+    have in common is said once."""
+    from rich.console import Group, RenderableType
     from rich.table import Table
     from rich.text import Text
 
+    from ganvas.figures import larger_is_better
+
+    values = Table("metric", "value", "std", "N", "better", box=None, padding=(0, 2, 0, 0))
+    for name, figure in figures.items():
+        std = "" if figure.std is None else f"{figure.std:.4g}"
+        better = {True: "higher", False: "lower", None: ""}[larger_is_better(name)]
+        values.add_row(Text(name, "bold"), Text(f"{figure.value:.5g}", "bold"), std, f"{figure.n:,}", better)
+        for part, value in figure.parts.items():
+            values.add_row(f"  {part}", f"{value:.5g}", "", "", "")
+    warnings: list[RenderableType] = [
+        Text(f"{name}: {key.replace('_', ' ')}: {figure.recipe[key]}", "bold")
+        for name, figure in figures.items()
+        for key in LOUD
+        if key in figure.recipe
+    ]
+    recipes = Table("recipe", "", box=None, padding=(0, 2, 0, 0))
+    for name, entries in _recipes(figures).items():
+        recipes.add_row(name, _entries(entries))
+    return Group(values, *(["", *warnings] if warnings else []), "", recipes)
+
+
+def _recipes(figures: Mapping[str, Figure]) -> dict[str, dict[str, Any]]:
+    """The recipe of each figure, without what all of a group of figures have in common, and that of each group."""
     groups = {"all": list(figures)}
     for name, figure in figures.items():
         if "features" in figure.recipe:
             groups.setdefault(f"in {figure.recipe['extractor']}", []).append(name)
     common = {group: _common([figures[name] for name in names]) for group, names in groups.items()}
-    table = Table("metric", "value", "std", "N", "recipe", box=None, padding=(0, 2, 0, 0))
+    found: dict[str, dict[str, Any]] = {}
     for name, figure in figures.items():
         said = {key for group, names in groups.items() if name in names for key in common[group]}
-        recipe = _entries({key: value for key, value in figure.recipe.items() if key not in {*said, *LOUD}})
-        for key in LOUD:
-            if key in figure.recipe:
-                recipe = Text.assemble((f"{key.replace('_', ' ')}: {figure.recipe[key]}", "bold"), "; ", recipe)
-        std = "" if figure.std is None else f"{figure.std:.4g}"
-        table.add_row(Text(name, "bold"), Text(f"{figure.value:.5g}", "bold"), std, f"{figure.n:,}", recipe)
-        for part, value in figure.parts.items():
-            table.add_row(f"  {part}", f"{value:.5g}", "", "", "")
+        found[name] = {key: value for key, value in figure.recipe.items() if key not in {*said, *LOUD}}
     for group, entries in reversed(common.items()):
         if told := {key: value for key, value in entries.items() if group == "all" or key not in common["all"]}:
-            table.add_row(Text(group), "", "", "", _entries(told))
-    return table
+            found[group] = told
+    return found
 
 
 def _common(figures: Sequence[Figure]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ganvas.run import Run
 
 
+METRICS_SHOWN = 3  # of each run, in the table of all
 Switch = Annotated[bool, FlagCreatePairsOff]
 
 
@@ -67,7 +68,7 @@ class Training:
 
 
 def train() -> Answer:
-    """Train a system on data; the same command resumes. ganvas train SYSTEM --help lists its flags."""
+    """Train a system on data; the same command resumes. ganvas train SYSTEM --help lists its options."""
     raise UsageError(_usage())
 
 
@@ -80,7 +81,7 @@ def trainer(words: Sequence[str]) -> tuple[Callable[..., Answer], str, list[str]
     if not words:
         raise UsageError(_usage())
     if words[0] in ("-h", "--help"):
-        print(_usage())
+        print(_help())
         raise SystemExit(0)
     if words[0].startswith("-"):
         raise UsageError(f"Name the system before its flags: ganvas train SYSTEM {' '.join(words)}.")
@@ -106,6 +107,31 @@ def _usage() -> str:
     from ganvas import games
 
     return f"usage: ganvas train SYSTEM --data SPEC ..., SYSTEM being one of: {', '.join(games.names())}"
+
+
+def _help() -> str:
+    from ganvas import games
+    from ganvas.cli.outline import outline
+
+    width = max(map(len, games.names()))
+    return "\n".join(
+        [
+            "usage: ganvas train SYSTEM --data SPEC [options]",
+            "",
+            "Train a system on data. The same command resumes a run that was stopped.",
+            "",
+            "Systems:",
+            *(f"  {name:{width}}  {outline(name).summary}" for name in games.names()),
+            "",
+            "Examples:",
+            "  ganvas train dcgan --data '~/Pictures/holidays?size=64' --minutes 60",
+            "  ganvas train vae --data digits --conditional --out runs/vae",
+            "  ganvas train vae --data digits --conditional --init runs/vae --steps 5000 --out runs/vae-longer",
+            "  torchrun --nproc-per-node 2 -m ganvas train dcgan --data photos --batch-size 128   # two GPUs",
+            "",
+            "ganvas train SYSTEM --help lists every option and preset of a system; ganvas data --help, what SPEC is.",
+        ]
+    )
 
 
 def last(words: Sequence[str], flag: str) -> str | None:
@@ -153,7 +179,7 @@ def _train(system: str, training: Training, leaves: dict[str, Any]) -> Answer:
 
 
 def info(run: RunFolder) -> Answer:
-    """What a run is, how far it is, what it measured, and what to type next.
+    """Show what a run is, how far it is, what it measured, and what to type next.
 
     Args:
         run: The run folder.
@@ -166,7 +192,7 @@ def info(run: RunFolder) -> Answer:
 
 
 def runs(directory: Annotated[Positional[Path], arg(metavar="DIR")] = Path("runs")) -> Answer:
-    """All runs in and under a folder, as a table.
+    """List all runs in and under a folder.
 
     Args:
         directory: The folder.
@@ -179,12 +205,19 @@ def runs(directory: Annotated[Positional[Path], arg(metavar="DIR")] = Path("runs
     if not os.path.isdir(directory):  # Path.is_dir raises where a name is too long
         raise UsageError(f"There is no folder {directory}: name one that has runs in it.")
     found = [run.info() for run in find(directory)]
-    table = Table("run", "system", "data", "steps", "time", "MB", "metrics", box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("run", no_wrap=True, overflow="fold")  # a name that is cut cannot be copied
+    table.add_column("system", no_wrap=True)
+    table.add_column("data", no_wrap=True, overflow="ellipsis", max_width=24)
+    for head in ("steps", "time", "MB"):
+        table.add_column(head, no_wrap=True)
+    table.add_column("metrics")
     for row in found:
-        figures = "  ".join(f"{name} {_number(figure['value'])}" for name, figure in row["metrics"].items())
+        figures = [f"{name} {_number(figure['value'])}" for name, figure in row["metrics"].items()]
+        more = [f"and {len(figures) - METRICS_SHOWN} more"] if len(figures) > METRICS_SHOWN else []
         steps = f"{row['step']:,}/{row['steps']:,}" if row["steps"] else "imported"
         table.add_row(row["run"], row["system"], row["data"], steps, clock(row["seconds"]), f"{row['bytes'] / 1e6:.1f}",
-                      figures)  # fmt: skip
+                      "  ".join([*figures[:METRICS_SHOWN], *more]))  # fmt: skip
     return Answer({"runs": found}, table if found else f"There is no run in {directory}.")
 
 
@@ -194,12 +227,12 @@ def calibrate(
     count: Count[int] = 10_000,
     device: Device = "auto",
 ) -> Answer:
-    """Compute a run's batch-norm statistics and styles anew, for its verbs, and write its checkpoint with them.
+    """Recompute a run's batch-norm statistics and styles, and write a checkpoint with them.
 
     Args:
         run: The run folder.
-        data: What to compute them on, prepared to the run's size; of an imported run some must be named.
-        count: Over how many images, and as many samples.
+        data: Images to compute them on, prepared to the run's size; an imported run needs some.
+        count: How many images, and as many samples.
         device: Device to work on.
     """
     from ganvas.calibrate import calibrate_run

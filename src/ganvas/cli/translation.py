@@ -41,12 +41,12 @@ def translate(
         input: A picture, a folder or a data spec; of data with two sides, the side that the direction starts from.
         out: The translation (.png, .jpg, .webp); of several inputs a grid of the first 16; arrays (.npz); or, without a
             suffix, a folder of files named as the inputs.
-        direction: Which way.
+        direction: Which way to translate.
         as_published: With the dropout that the authors' test script leaves on; then each seed gives another picture.
         style: Style K of every region of that class, of the styles that the run found; others are drawn by the seed.
         style_from: A photograph of the very scene, which each region takes its style from.
-        count: Pictures of each input: those of the seed, of the seed + 1, ...; files are then NAME_0.png, ....
-        seed: Of what is drawn; input i is a function of the seed and i alone.
+        count: Images per input: those of the seed, of the seed + 1, ...; files are then NAME_0.png, ....
+        seed: Random seed; the result of input i depends on the seed and i alone.
         instances: The instance map, or a folder of them, of runs that were trained with any.
         cycle: Translate back, too; files are then NAME_back.png.
         grid: Show the input beside its translation, of one input too.
@@ -108,7 +108,7 @@ def edit(
         class_: Change all pixels of this class.
         instances: The instance map: for --instance, and of runs that were trained with any.
         instance: Change this object, by its id in that map.
-        seed: Of the styles, where the run has any.
+        seed: Random seed of the styles, if the run has any.
         device: Device to work on.
     """
     from ganvas.editing import edited, save_edited

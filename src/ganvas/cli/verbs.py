@@ -38,9 +38,9 @@ def sample(
         run: The run folder.
         out: A grid (.png, .jpg, .webp; with -n 1 the image itself), arrays (.npz) or, without a suffix, a folder of one
             file per sample.
-        count: How many.
-        seed: Sample i is a function of the seed and i alone.
-        class_: Of one class, its name or number.
+        count: How many images.
+        seed: Random seed; sample i depends on the seed and i alone.
+        class_: Samples of this class only: its name or number.
         truncation: Draw z from the normal truncated to [-T, T].
         device: Device to work on.
     """
@@ -88,7 +88,7 @@ def encode(
         run: The run folder.
         input: An image, a folder or a data spec.
         out: An .npz: codes float32 [N, Z], names [N], and labels [N] where there are classes.
-        count: How many.
+        count: How many images.
         device: Device to work on.
     """
     import numpy as np
@@ -269,7 +269,7 @@ def _no_points(run: Run) -> None:
 
 
 def _seeds(text: str) -> list[int]:
-    """Two or more whole numbers, apart by commas."""
+    """Two or more whole numbers, separated by commas."""
     numbers = text.replace(" ", "").split(",")
     if len(numbers) < 2 or not all(number.isdecimal() for number in numbers):
         raise UsageError(f"--seeds takes two or more whole numbers such as 0,1,2, not {text!r}.")

@@ -50,16 +50,20 @@ class NamedSet:
     train: str = "train"
     test: str = "test"
     side: int = 32
+    images: int = 0
+    classes: int = 0
     differs: str = ""
 
 
-def _cifar(form: cifar.Form, md5: str) -> NamedSet:
+def _cifar(form: cifar.Form, md5: str, classes: int) -> NamedSet:
     url = f"https://www.cs.toronto.edu/~kriz/{form.archive}"
     return NamedSet(
         form.title,
         f"the binary files or {form.archive}",
         partial(cifar.here, form),
         (Download(url, form.archive, f"md5:{md5}"),),
+        images=50_000,
+        classes=classes,
     )
 
 
@@ -72,8 +76,8 @@ _SVHN = {
 _ROUNDED = "pixels are rounded to 8 bits once they are resized"
 
 SETS = {
-    "cifar10": _cifar(cifar.CIFAR10, "c32a1d4ab5d03f1284b67883e8d87530"),
-    "cifar100": _cifar(cifar.CIFAR100, "03b5dce01913d631647c71ecec9e9cb8"),
+    "cifar10": _cifar(cifar.CIFAR10, "c32a1d4ab5d03f1284b67883e8d87530", 10),
+    "cifar100": _cifar(cifar.CIFAR100, "03b5dce01913d631647c71ecec9e9cb8", 100),
     "svhn": NamedSet(
         "SVHN",
         " ".join(svhn.FILES.values()),
@@ -83,6 +87,8 @@ SETS = {
             for split, file in svhn.FILES.items()
         ),
         train=svhn.EXTRA,
+        images=531_131,
+        classes=10,
     ),
     "celeba": NamedSet(
         "CelebA",
@@ -120,6 +126,23 @@ def absent(source: str) -> str:
     """The sentence on a source that is not there."""
     hint = nearest(source, names())
     return f"There is no data {shortened(source)!r}: it is neither a file or folder nor a named set; {hint}."
+
+
+def doubt(name: str, found: str, rows: int, channels: int, classes: int) -> str:
+    """A sentence where what a spec ``found`` holds cannot be the set of that name, else "": by the images of its
+    training split, their channels, and its classes (0: it tells none)."""
+    known = SETS[name]
+    wrong = [
+        f"{channels} channel{'s' if channels > 1 else ''}, not 3" if channels != 3 else "",
+        f"{rows:,} training images, not {known.images:,}" if known.images and rows != known.images else "",
+        f"{classes} classes, not {known.classes}" if known.classes and classes not in (0, known.classes) else "",
+    ]
+    if not any(wrong):
+        return ""
+    said = "; ".join(filter(None, wrong))
+    return (
+        f"{found} stands for {known.title}, but has {said}: do not compare its figures with published ones of that set"
+    )
 
 
 def folder(name: str) -> Path:

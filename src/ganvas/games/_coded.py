@@ -35,7 +35,7 @@ class Coded(Game):
     def refuse(self, label: int | None) -> None:
         """Raises UsageError for a class that is asked of a game which knows none."""
         if label is not None:
-            raise UsageError(f"This {type(self).__name__.lower()} knows no classes: leave the class away.")
+            raise UsageError(f"This {type(self).__name__.lower()} knows no classes: leave the class out.")
 
 
 class Inferred(Coded):

@@ -63,7 +63,7 @@ class Autoencoder(Game):
     @torch.no_grad()
     def decode(self, z: Tensor, *, seed: int = 0, first: int = 0, label: int | None = None) -> Tensor:
         if label is not None:
-            raise UsageError("An autoencoder knows no classes: leave the class away.")
+            raise UsageError("An autoencoder knows no classes: leave the class out.")
         return self.g(z)
 
     def reconstruct(self, x: Tensor, *, seed: int = 0, first: int = 0, label: Tensor | None = None) -> Tensor:

@@ -80,7 +80,7 @@ class Pix2Pix(Translating):
         self.config, self.classes = config, len(schema.classes) if "labels" in schema else 0
         if self.classes:
             if config.direction != "AtoB":
-                raise UsageError("pix2pix translates label maps to pictures, not back: leave direction away.")
+                raise UsageError("pix2pix translates label maps to pictures, not back: leave direction out.")
             inputs, target = self.classes, schema["image"]
         elif {"A", "B"} <= schema.fields.keys():
             source, target = (schema[side] for side in (config.direction[0], config.direction[-1]))

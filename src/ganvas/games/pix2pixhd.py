@@ -154,7 +154,7 @@ class Pix2PixHD(Translating):
         if not self.labelled and not ("A" in schema and "B" in schema):
             raise UsageError("pix2pixhd learns from label maps with photographs, or from pairs; this data has neither.")
         if config.encoder and not self.labelled:
-            raise UsageError("The encoder tells the styles of regions, and pairs have none: leave encoder away.")
+            raise UsageError("The encoder tells the styles of regions, and pairs have none: leave encoder out.")
         encodes = self.labelled if config.encoder is None else config.encoder
         self.bounded = self.labelled and "instances" in schema
         self.classes = len(schema.classes)
@@ -366,7 +366,7 @@ class Pix2PixHD(Translating):
                 raise UsageError(f"A style has {self.config.style_channels} channels and the size of its label map.")
         if not self.bounded:
             if instances is not None:
-                raise UsageError("This run learnt without instances: leave them away.")
+                raise UsageError("This run learnt without instances: leave them out.")
             return
         if instances is None:
             raise UsageError("This run was trained with instance maps: give that of each label map.")

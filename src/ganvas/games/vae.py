@@ -62,7 +62,7 @@ class VAE(Coded):
         if "image" not in schema:
             raise UsageError("vae learns from images; this data has none.")
         if config.conditional and not schema.classes:
-            raise UsageError("--conditional needs classes, and this data has none: leave it away.")
+            raise UsageError("--conditional needs classes, and this data has none: leave it out.")
         self.config, self.latent = config, config.latent
         self.classes = len(schema.classes) if config.conditional else 0
         channels, height, width = shape = schema["image"]

@@ -273,7 +273,11 @@ class Run:
     def _rows(self, name: str, column: str) -> list[dict[str, Any]]:
         """The lines of a file that are whole: objects with a step and a mapping called ``column``."""
         path, rows = self.folder / name, []
-        for line in path.read_bytes().split(b"\n") if path.exists() else []:
+        try:
+            text = path.read_bytes() if path.exists() else b""
+        except OSError as error:
+            raise RunError(f"{path} cannot be read: {error.strerror or error}; mend that and run again.") from error
+        for line in text.split(b"\n"):
             try:
                 row = msgspec.json.decode(line)
             except ValueError:

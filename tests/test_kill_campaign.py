@@ -36,7 +36,7 @@ CASES: dict[str, tuple[str, ...]] = {  # by name: the words of the command, data
 }
 SYSTEMS: dict[str, tuple[str, ...]] = {
     "gan": ("mixture:ring8", "--keep-best", "modes"),
-    "dcgan": ("digits?limit=96", "--keep-best", "valid/discriminator/real"),
+    "dcgan": ("digits?limit=96", "--keep-best", "valid/critic/real"),
     "bigan": ("digits?limit=96", "--keep-best", "mse"),
     "autoencoder": ("digits?limit=96", "--keep-best", "mse"),
     "vae": ("digits?limit=96", "--keep-best", "elbo"),

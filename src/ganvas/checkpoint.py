@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Collection, Mapping
@@ -22,12 +23,13 @@ import msgspec
 
 from ganvas import pickles
 from ganvas.bounds import read_json, refuse_unless_regular
-from ganvas.errors import Damaged
+from ganvas.errors import Damaged, RunError
 from ganvas.files import atomic_folder, sha256
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+REFUSALS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM)
 WEIGHTS, AVERAGE, STATE, MANIFEST = "weights.safetensors", "ema.safetensors", "state.pt", "manifest.json"
 
 
@@ -112,6 +114,7 @@ def verified(folder: Path, step: int, read: Collection[str] | None = None) -> Ch
     except FileNotFoundError:
         raise Damaged(f"{MANIFEST} is missing") from None
     except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors, and so is text that is no text
+        _refuse(error, folder / MANIFEST)
         raise Damaged(f"{MANIFEST} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if manifest.step != step:
         raise Damaged(f"{MANIFEST} is of step {manifest.step:,}")
@@ -131,8 +134,15 @@ def verified(folder: Path, step: int, read: Collection[str] | None = None) -> Ch
         except FileNotFoundError:
             raise Damaged(f"{name} is missing") from None
         except OSError as error:
+            _refuse(error, file)
             raise Damaged(f"{name} cannot be read: {error.strerror}") from None
     return Checkpoint(folder, manifest.step, manifest.calibrated, manifest.paused)
+
+
+def _refuse(error: Exception, file: Path) -> None:
+    """Raises RunError where the system refused to open a file that may be whole: an older one must not stand for it."""
+    if isinstance(error, OSError) and error.errno in REFUSALS:
+        raise RunError(f"{file} cannot be read: {error.strerror}; mend that and run again.") from error
 
 
 def paused(folder: Path) -> bool:

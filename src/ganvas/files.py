@@ -232,19 +232,29 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         _sync(part)
         if replace and os.path.lexists(path):
             _swap(part, path)
+            _sync(path.parent)
         else:
-            try:
-                os.replace(part, path)  # over an empty folder at most: the system refuses anything else
-            except OSError as error:
-                if os.path.lexists(path):
-                    raise OSError(error.errno, "something else has come to lie there meanwhile") from error
-                raise
-        _sync(path.parent)
+            _place(part, path)
     finally:
         try:
             shutil.rmtree(part, ignore_errors=True)
         finally:
             os.close(handle)
+
+
+def _place(part: Path, path: Path) -> None:
+    """Gives ``part`` the name ``path``, which is free or an empty folder's; or, where that fails, leaves it."""
+    try:
+        os.replace(part, path)  # over an empty folder at most: the system refuses anything else
+    except OSError as error:
+        if os.path.lexists(path):
+            raise OSError(error.errno, "something else has come to lie there meanwhile") from error
+        raise
+    try:
+        _sync(path.parent)
+    except OSError:
+        os.replace(path, part)  # not sure to stay: the same call must not find it in its way
+        raise
 
 
 def _swap(part: Path, path: Path) -> None:

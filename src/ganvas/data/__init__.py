@@ -16,6 +16,8 @@ stream.py    what never enters the store, and its order
 groups.py    pairs, unpaired sets, label maps  gathering.py those into a store
 maps.py      ids of classes and instances      geometry.py  sizes, windows and flips
 members.py   rows of several pictures          inputs.py     what is translated, each picture whole
+places.py    which place a spec names          passing.py    stores that nobody will ask for again
+reading.py   what was read, and left out       direct.py     images read one by one, at their own size
 """
 
 from __future__ import annotations
@@ -23,21 +25,30 @@ from __future__ import annotations
 from ganvas.data.batches import Batches, Order
 from ganvas.data.contact import contact_sheet
 from ganvas.data.dataset import Dataset
+from ganvas.data.direct import Direct, open_direct
 from ganvas.data.inputs import open_input
 from ganvas.data.opening import open_data
+from ganvas.data.places import is_path, same_place
+from ganvas.data.reading import Reading, reading_of
 from ganvas.data.spec import GROUPED, Spec, keys, kinds, parse, slug
 
 __all__ = [
     "GROUPED",
     "Batches",
     "Dataset",
+    "Direct",
     "Order",
+    "Reading",
     "Spec",
     "contact_sheet",
+    "is_path",
     "keys",
     "kinds",
     "open_data",
+    "open_direct",
     "open_input",
     "parse",
+    "reading_of",
+    "same_place",
     "slug",
 ]

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -202,11 +202,18 @@ def _fill(
             "classes": counts,
             "sizes": dict(sizes.most_common(10)),
             "different_sizes": len(sizes),
+            "extremes": extremes(sizes),
             "modes": dict(modes.most_common()),
             "bad": {"count": len(bad), "of": total, "files": dict(bad[:NAMED])},
             **scan.found,
         }
     )
+
+
+def extremes(sizes: Iterable[str]) -> list[str]:
+    """The smallest and the largest of sizes such as ``640x480``, by their pixels; none of none."""
+    in_order = sorted(sizes, key=lambda size: (math.prod(map(int, size.split("x"))), size))
+    return [in_order[0], in_order[-1]] if in_order else []
 
 
 def tolerate(where: str, bad: int, total: int, named: list[tuple[str, str]], spec: Spec) -> None:

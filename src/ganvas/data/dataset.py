@@ -44,6 +44,9 @@ class Dataset:
         }
         self.schema = Schema({field: _shape(field, c) for field, c in self._columns.items()}, self._classes())
 
+    said: Mapping[str, Any] = {}
+    """What is to be found of it beside what its store holds, as JSON."""
+
     def _about(self, spec: Spec, kind: str, splits: Mapping[str, int], mixture: str | None = None) -> None:
         self.spec, self.kind, self.flip, self.mixture, self._spec = str(spec), kind, spec.flip, mixture, spec
         self.splits = splits
@@ -84,6 +87,7 @@ class Dataset:
             "splits": dict(self.splits),
             "fields": {field: list(shape) for field, shape in self.schema.fields.items()},
             **found,
+            **self.said,
             "fingerprint": self.fingerprint,
         }
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ganvas.data.building import NAMED, choose, progress, tolerate
+from ganvas.data.building import NAMED, choose, extremes, progress, tolerate
 from ganvas.data.geometry import Geometry, nearest
 from ganvas.data.groups import Group, Row
 from ganvas.data.maps import instances_of, labels_of, read_ids
@@ -88,7 +88,7 @@ def fill(
         for split, sides in chosen.items():
             for side, rows in sides.items():
                 written = 0
-                for done in _in_order(rows, read):
+                for done in in_order(rows, read):
                     bar.update(1)
                     if done.bad:
                         bad.append((done.file, done.bad))
@@ -115,6 +115,7 @@ def fill(
             "highest": highest,
             "sizes": dict(sizes.most_common(10)),
             "different_sizes": len(sizes),
+            "extremes": extremes(sizes),
             "modes": dict(modes.most_common()),
             "bad": {"count": len(bad), "of": total, "files": dict(bad[:NAMED])},
         }
@@ -205,7 +206,7 @@ def _append(building: Building, split: str, side: str, done: Gathered) -> None:
 
 
 # ---- all rows --------------------------------------------------------------------------------------------------------
-def _in_order(rows: Iterable[T], read: Callable[[T], Gathered]) -> Iterator[Gathered]:
+def in_order(rows: Iterable[T], read: Callable[[T], Gathered]) -> Iterator[Gathered]:
     """Rows read on every core, in their order; so many at a time are in memory, however many there are."""
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     waiting: deque[Future[list[Gathered]]] = deque()

@@ -14,6 +14,7 @@ from ganvas.data.gathering import Unlike, gather
 from ganvas.data.geometry import CROP, LOAD_SIZE, Geometry
 from ganvas.data.groups import Group, group
 from ganvas.data.members import Members
+from ganvas.data.passing import passing
 from ganvas.data.shards import Shard
 from ganvas.data.source import Source, stamp
 from ganvas.data.spec import Spec, filled, parse, suited
@@ -27,18 +28,21 @@ EMBEDDED: dict[str, Callable[[Spec], Source]] = {
 }
 
 
-def open_data(spec: str, *, prefer: Sequence[str] = (), natural: bool = False, verify: bool = False) -> Dataset:
+def open_data(
+    spec: str, *, prefer: Sequence[str] = (), natural: bool = False, verify: bool = False, kept: bool = True
+) -> Dataset:
     """Opens what a data spec names: reads it into the store on the first call, maps the store on later ones.
 
     prefer: kinds of data, the best first; where a folder can be read as several (as images it always can), the first of
     these is taken, and without any what its layout is published for. natural: pictures that are all alike keep their
     size however large they are, where the spec asks for none. verify: a store that is there is read whole to know that
-    it is undamaged. Raises UsageError for a spec that makes no sense, DataError for data that cannot be used.
+    it is undamaged. kept: whether the store stays for later calls; else it is gone with the data set, as for inputs
+    that are read once. Raises UsageError for a spec that makes no sense, DataError for data that cannot be used.
     """
     asked = parse(spec)
     try:
         if (grouped := group(asked, prefer)) is not None:
-            return gathered(grouped, asked, verify=verify)
+            return gathered(grouped, asked, verify=verify, kept=kept)
     except OSError as error:
         raise DataError(f"{error.filename or asked.source} cannot be read: {error.strerror or error}.") from error
     suited(asked, asked.kind or "images")
@@ -52,11 +56,14 @@ def open_data(spec: str, *, prefer: Sequence[str] = (), natural: bool = False, v
     try:
         if asked.stream:
             return streamed(source, asked, natural=natural)
-        store = obtain(
-            [source.identity, preparation],
-            lambda building: build(source, asked, building, natural=natural),
-            verify=verify,
-        )
+
+        def fill(building: Building) -> None:
+            build(source, asked, building, natural=natural)
+
+        if kept:
+            store = obtain([source.identity, preparation], fill, verify=verify)
+        else:
+            store = passing(fill, small=folders.is_picture(asked.source))
     except OSError as error:  # what was there a moment ago
         raise DataError(f"{error.filename or source.where} cannot be read: {error.strerror or error}.") from error
     bad = store.found["bad"]
@@ -64,14 +71,14 @@ def open_data(spec: str, *, prefer: Sequence[str] = (), natural: bool = False, v
     return Dataset(asked, "mixture" if source.mixture else "images", source.layout, store, source.mixture)
 
 
-def gathered(grouped: Group, asked: Spec, *, verify: bool = False) -> Members:
+def gathered(grouped: Group, asked: Spec, *, verify: bool = False, kept: bool = True) -> Members:
     """The rows of a group, prepared as asked. Raises UsageError, DataError, and OSError for what cannot be read."""
     asked = replace(asked, kind=grouped.kind)
     silent = Geometry.of(asked) == Geometry() and asked.crop is None
-    store = _obtain(grouped, asked, alike=silent, verify=verify)
+    store = _obtain(grouped, asked, alike=silent, verify=verify, kept=kept)
     if UNLIKE in store.found:
         asked = replace(asked, load_size=LOAD_SIZE, crop=CROP)
-        store = _obtain(grouped, asked, alike=False, verify=verify)
+        store = _obtain(grouped, asked, alike=False, verify=verify, kept=kept)
     bad = store.found["bad"]
     tolerate(grouped.where, bad["count"], bad["of"], list(bad["files"].items()), asked)
     return Members(asked, grouped.kind, grouped.layout, store)
@@ -80,7 +87,7 @@ def gathered(grouped: Group, asked: Spec, *, verify: bool = False) -> Members:
 UNLIKE = "unlike"  # of a store: nothing but that the pictures are of several sizes
 
 
-def _obtain(grouped: Group, asked: Spec, *, alike: bool, verify: bool) -> Store:
+def _obtain(grouped: Group, asked: Spec, *, alike: bool, verify: bool, kept: bool) -> Store:
     def build(building: Building) -> None:
         try:
             gather(grouped, asked, building, alike=alike)
@@ -88,6 +95,8 @@ def _obtain(grouped: Group, asked: Spec, *, alike: bool, verify: bool) -> Store:
             building.drop()
             building.found[UNLIKE] = True
 
+    if not kept:
+        return passing(build)
     preparation = [asked.size, asked.load_size, asked.scale_width, asked.channels, asked.holdout, asked.limit, alike]
     return obtain([grouped.identity, preparation], build, verify=verify)
 

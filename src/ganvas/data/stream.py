@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ganvas.console import note
 from ganvas.data.archives import DAMAGE
-from ganvas.data.building import LARGEST_KEPT, SIDE, choose, first_sizes, preparation, tolerate
+from ganvas.data.building import LARGEST_KEPT, SIDE, choose, extremes, first_sizes, preparation, tolerate
 from ganvas.data.dataset import Arrays, Dataset
 from ganvas.data.dataset import Rows as AnyRows
 from ganvas.data.pictures import Preparation, decode, hushed
@@ -235,6 +235,7 @@ class Streamed(Dataset):
             "classes": classes,
             "sizes": dict(shared.sizes.most_common(10)),
             "different_sizes": len(shared.sizes),
+            "extremes": extremes(shared.sizes),
             "modes": {},
             "bad": {"count": len(shared.bad.found), "of": shared.bad.total, "files": dict(shared.bad.found)},
             "arrangement": [*found.get("arrangement", []), *says],

@@ -20,7 +20,7 @@ from ganvas.data import Batches
 from ganvas.devices import device as named_device
 from ganvas.errors import UsageError
 from ganvas.game import Game
-from ganvas.inputs import fitting
+from ganvas.inputs import fitting, told
 from ganvas.run import Run
 from ganvas.verbs import Encodes, Reconstructs, Samples
 
@@ -74,10 +74,13 @@ def calibrate(game: Game, batches: Batches, *, n: int, seed: int = 0) -> Game:
     return game.eval()
 
 
-def calibrate_run(run: Run | str | Path, *, data: str | None = None, n: int = 10_000, device: str = "auto") -> Path:
+def calibrate_run(
+    run: Run | str | Path, *, data: str | None = None, n: int = 10_000, device: str = "auto", quiet: bool = False
+) -> Path:
     """Writes a run's newest checkpoint anew, its averaged game calibrated over n images and n samples of its data.
 
-    data: a data spec instead of the run's own, such as one for a run that was imported.
+    data: a data spec instead of the run's own, such as one for a run that was imported. quiet: says nothing of what was
+    read on stderr.
     Returns the checkpoint's folder. What training goes on from stays as it is. Raises UsageError for an n under 1,
     RunError where there is no checkpoint, another process trains in the folder, or it cannot be written.
     """
@@ -85,6 +88,8 @@ def calibrate_run(run: Run | str | Path, *, data: str | None = None, n: int = 10
     if n < 1:
         raise UsageError(f"-n must be at least 1, not {n}.")
     dataset = fitting(run, data)
+    if not quiet:
+        told(run, dataset).tell()
     with Run.locked(run.folder):
         game, checkpoint = run.loaded(device=named_device(device))
         c = run.config

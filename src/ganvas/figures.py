@@ -93,7 +93,8 @@ def _without_weights(names: Sequence[str]) -> str:
 
 
 def checked(names: Sequence[str], known: Sequence[str]) -> list[str]:
-    """Names of metrics, each once. Raises UsageError for one that is not known, or for none."""
+    """Names of metrics, in any case, each once. Raises UsageError for one that is not known, or for none."""
+    names = [name.lower() for name in names]
     if not names:
         raise UsageError(f"Name at least one metric of {', '.join(known)}.")
     for name in names:

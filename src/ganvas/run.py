@@ -3,6 +3,7 @@
     config.json             every setting, the system and its verbs, data spec and fingerprint, versions, git commit
     stats.jsonl             one line a tick: step, images, seconds, named terms, health
     metrics.jsonl           one line an evaluation: step and figures with their recipes
+    data.json, data.png     what was read to train on and what was left out, and a sheet of it
     best.json               which checkpoint is the best, by what, if asked
     checkpoint-00050000/    see `ganvas.checkpoint`: there whole or not at all
     samples/  report.html
@@ -28,7 +29,7 @@ from ganvas.checkpoint import Checkpoint, verified, write
 from ganvas.console import note
 from ganvas.errors import Damaged, RunError, UsageError
 from ganvas.files import atomic, holding, leftovers, remove, writing
-from ganvas.settings import FORMAT, RunConfig, differences, origins
+from ganvas.settings import FORMAT, RunConfig, differences, origins, placed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -213,6 +214,21 @@ class Run:
         with writing(self.folder / "best.json"), atomic(self.folder / "best.json") as part:
             part.write_bytes(msgspec.json.encode(Best(step, metric, value)))
 
+    # ---- data --------------------------------------------------------------------------------------------------------
+    def keep_reading(self, reading: Mapping[str, Any]) -> None:
+        """Writes ``data.json``: what was read to train on, and what was left out."""
+        if self.reading() != reading:
+            with writing(self.folder / "data.json"), atomic(self.folder / "data.json") as part:
+                part.write_bytes(msgspec.json.format(msgspec.json.encode(reading), indent=2) + b"\n")
+
+    def reading(self) -> dict[str, Any] | None:
+        """What `keep_reading` wrote; None where there is nothing that reads."""
+        try:
+            found = msgspec.json.decode((self.folder / "data.json").read_bytes())
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
     # ---- figures -----------------------------------------------------------------------------------------------------
     def append(self, row: Mapping[str, Any]) -> None:
         """Adds a tick to ``stats.jsonl``."""
@@ -230,9 +246,12 @@ class Run:
             with writing(file), atomic(file) as part:
                 part.write_bytes(b"".join(_line(row) for row in kept))
 
-    def record(self, step: int, figures: Mapping[str, Mapping[str, Any]]) -> None:
-        """Adds an evaluation of the checkpoint of ``step`` to ``metrics.jsonl``."""
-        self._append("metrics.jsonl", {"step": step, "metrics": figures})
+    def record(
+        self, step: int, figures: Mapping[str, Mapping[str, Any]], *, reading: Mapping[str, Any] | None = None
+    ) -> None:
+        """Adds an evaluation of the checkpoint of ``step`` to ``metrics.jsonl``. reading: what was read for it."""
+        more = {} if reading is None else {"reading": reading}
+        self._append("metrics.jsonl", {"step": step, "metrics": figures, **more})
 
     def metrics(self) -> list[dict[str, Any]]:
         """The evaluations so far: ``step`` and ``metrics``, each with value, std, n and recipe."""
@@ -321,7 +340,8 @@ class Run:
             "run": str(self.folder),
             "system": c.system,
             "preset": c.preset,
-            "data": c.data,
+            "data": placed(c.data, c.data_root),
+            "reading": self.reading(),
             "step": step,
             "steps": c.steps,
             "seconds": stats[-1]["seconds"] if stats else 0.0,
@@ -338,7 +358,7 @@ class Run:
         """What to type next, the likeliest first: go on training if it is not done, then what the verbs allow."""
         c, run = self.config, shlex.quote(str(self.folder))
         leaves = [_flag(name, c.leaves[name]) for name in c.changed if name in c.leaves]
-        data, imported = shlex.quote(c.data), c.imported is not None
+        data, imported = shlex.quote(placed(c.data, c.data_root)), c.imported is not None
         train = [
             f"ganvas train {c.system} --data {data} --preset {c.preset} --steps {c.steps}",
             f"--batch-size {c.batch_size} --seed {c.seed} --precision {c.precision}",
@@ -423,9 +443,10 @@ def runs(folder: str | Path, warn: Callable[[str], None] = note) -> list[Run]:
     return found
 
 
-def load(run: str | Path, *, raw: bool = False, device: str = "cpu") -> Game:
-    """The trained game of a run folder, ready for its verbs: the averaged weights, or the ``raw`` ones.
+def load(run: Run | str | Path, *, raw: bool = False, device: str = "cpu") -> Game:
+    """The trained game of a run or its folder, ready for its verbs: the averaged weights, or the ``raw`` ones.
 
     Raises RunError where there is no run or no checkpoint, Damaged where none is whole.
     """
-    return Run.open(run).load_game(raw=raw, device=device)
+    run = run if isinstance(run, Run) else Run.open(run)
+    return run.load_game(raw=raw, device=device)

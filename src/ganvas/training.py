@@ -18,14 +18,16 @@ from torch import nn
 from ganvas import parallel
 from ganvas.calibrate import calibrate
 from ganvas.console import meter, note
-from ganvas.data import Batches
+from ganvas.data import Batches, Dataset, contact_sheet, reading_of
 from ganvas.engine import Engine
 from ganvas.errors import DataError, Diverged, RunError, Stopped, UsageError
 from ganvas.evaluation import evaluate
 from ganvas.figures import ALL as METRICS
 from ganvas.figures import larger_is_better
+from ganvas.files import writing
 from ganvas.health import verdicts
 from ganvas.memory import hold_memory
+from ganvas.ops.sheet import save_image
 from ganvas.planning import PRECISIONS, Plan, opened, plan, start_of
 from ganvas.run import Checkpoint, Run
 from ganvas.settings import missing_parts
@@ -42,10 +44,10 @@ def train(system: str, *, minutes: float | None = None, quiet: bool = False, **a
     """Trains, or resumes; returns the run.
 
     system: its name, as ``systems()`` lists them. minutes: budget of the whole call; when it is spent, training stops
-    at a checkpoint. quiet: no progress. The other arguments are those of `ganvas.planning.plan`: ``data`` (a data
-    spec), ``preset``, ``steps``, ``seed``, ``batch_size``, ``accumulate``, ``device``, ``precision``, ``compile``,
-    ``checkpoint_every``, ``keep``, ``keep_best``, ``tick_every``, ``init``, ``out``, ``new``, and the leaves of the
-    system's config.
+    at a checkpoint. quiet: no progress, and nothing on what was read. The other arguments are those of
+    `ganvas.planning.plan`: ``data`` (a data spec), ``preset``, ``steps``, ``seed``, ``batch_size``, ``accumulate``,
+    ``device``, ``precision``, ``compile``, ``checkpoint_every``, ``keep``, ``keep_best``, ``tick_every``, ``init``,
+    ``out``, ``new``, and the leaves of the system's config.
 
     Raises UsageError, DataError and RunError for what cannot be done; Diverged when a gradient leaves the finite
     numbers; Stopped after SIGINT or SIGTERM, with a checkpoint saved.
@@ -62,12 +64,26 @@ def train(system: str, *, minutes: float | None = None, quiet: bool = False, **a
                 note(f"note: {sentence}.")
             parallel.barrier()
             run = run or Run.open(asked.folder)
+            if main:
+                _keep_reading(run, asked.dataset, quiet)
             training = _Training(run, asked, start, minutes, quiet or not main)
             try:
                 training.go()
             finally:
                 training.batches.close()
     return run
+
+
+def _keep_reading(run: Run, dataset: Dataset, quiet: bool) -> None:
+    """Says what is trained on, and keeps that in the run with a sheet of it."""
+    reading = reading_of(dataset)
+    if not quiet:
+        reading.tell()
+    sheet = run.folder / "data.png"
+    if run.reading() != reading.to_json() or not sheet.exists():
+        with writing(sheet):
+            save_image(contact_sheet(dataset), sheet)
+        run.keep_reading(reading.to_json())
 
 
 class _Training:
@@ -235,7 +251,7 @@ class _Training:
     def _mark_best(self, metric: str, terms: dict[str, float]) -> None:
         step = self.engine.clock.step
         if metric in METRICS:
-            figures = evaluate(self.run, metrics=[metric], n=BEST_IMAGES, device=str(self.device))
+            figures = evaluate(self.run, metrics=[metric], n=BEST_IMAGES, device=str(self.device), quiet=True)
             if metric not in figures:  # of two directions the other one alone could be measured
                 raise UsageError(f"--keep-best {metric} cannot be measured on {self.config.data}: name another.")
             value = figures[metric].value

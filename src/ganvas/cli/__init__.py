@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import ganvas
-from ganvas.console import note
+from ganvas.console import hearing, note
 from ganvas.errors import GanvasError, UsageError, nearest
 
 BUG = 1
@@ -92,11 +92,18 @@ def _run(words: list[str], json: bool) -> int:
 
             ready()
             function, prog, words = (trainer if name == "train" else importer)(words[1:])
-        answer = call(function, words[1:], prog=prog, ready=ready)
+        with hearing() as read:
+            answer = call(function, words[1:], prog=prog, ready=ready)
     except SystemExit:  # --help, printed
         return 0
     if os.environ.get("RANK", "0") == "0":  # under torchrun every rank comes here, and one speaks
-        _print({"command": name, "version": ganvas.__version__, **answer.fields} if json else answer.shown)
+        fields = {
+            "command": name,
+            "version": ganvas.__version__,
+            **({"reading": read} if read else {}),
+            **answer.fields,
+        }
+        _print(fields if json else answer.shown)
     return answer.code
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,7 +51,7 @@ def evaluate(
     Args:
         run: The run folder.
         data: What to measure on, prepared to the run's size.
-        metrics: Names, apart by commas.
+        metrics: Names, separated by commas or spaces.
         count: How many images, or points of a mixture.
         segmenter: A net that says what it sees in pictures made of label maps, for miou.
         seed: Of the samples, and of the subset where there are more images.
@@ -73,13 +74,15 @@ def compare(
 ) -> Answer:
     """Measure two sets of images against each other: folders, arrays or data specs, no model needed.
 
-    A run folder stands for its samples. Pictures that are all alike keep their size. A is the reference where a metric
+    A run folder stands for its samples, and beside it images are prepared as the run's. Else no image is resized unless
+    the recipe of a metric says so, or a data spec asks for a size (?size=64): the two images of a pair must be of one
+    size, and different pairs may be of different sizes. A is the reference where a metric
     has one, such as the real images of precision and recall.
 
     Args:
         a: One set.
         b: The other.
-        metrics: Names, apart by commas.
+        metrics: Names, separated by commas or spaces.
         count: How many images a side.
         seed: Of the samples, and of the subset.
         device: Where to work.
@@ -93,9 +96,9 @@ def compare(
 def _names(text: str | None) -> list[str] | None:
     if text is None:
         return None
-    names = [name for name in text.replace(" ", "").split(",") if name]
+    names = [name.lower() for name in re.split(r"[,\s]+", text) if name]
     if not names:
-        raise UsageError("--metrics takes one or more names, apart by commas, such as mse,psnr.")
+        raise UsageError("--metrics takes one or more names, separated by commas, such as mse,psnr.")
     return names
 
 

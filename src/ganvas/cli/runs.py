@@ -133,6 +133,7 @@ def spelt_out(words: Sequence[str], config: type[Any]) -> list[str]:
 def _train(system: str, training: Training, leaves: dict[str, Any]) -> Answer:
     import msgspec
 
+    from ganvas.data import reading_of
     from ganvas.planning import plan
     from ganvas.training import train as go
 
@@ -140,6 +141,7 @@ def _train(system: str, training: Training, leaves: dict[str, Any]) -> Answer:
     arguments |= leaves
     if training.dry_run:
         asked = plan(system, **arguments)
+        reading_of(asked.dataset).tell()
         config = msgspec.to_builtins(asked.config)
         shown = msgspec.json.format(msgspec.json.encode(config), indent=2).decode()
         return Answer({"run": str(asked.folder), "config": config}, shown)

@@ -92,12 +92,11 @@ def encode(
     """
     import numpy as np
 
-    from ganvas.inputs import fitting
     from ganvas.output import kind_of, save_arrays
 
     kind_of(out, among=("arrays",))
     opened, game = load(run, "encode", device)
-    dataset = fitting(opened, input)
+    dataset = _given(opened, input)
     n = _at_most(count, dataset)
     found: dict[str, list[Any]] = {"codes": [], "labels": []}
     for batch in _batches(dataset, n, game):
@@ -128,12 +127,11 @@ def reconstruct(
     """
     import numpy as np
 
-    from ganvas.inputs import fitting
     from ganvas.output import kind_of, save_images
 
     kind = kind_of(out)
     opened, game = load(run, "reconstruct", device)
-    dataset = fitting(opened, input)
+    dataset = _given(opened, input)
     n = _at_most(count if count is not None or kind != "sheet" else SHEET_IMAGES, dataset)
 
     def batches() -> Iterator[Tensor]:
@@ -253,6 +251,15 @@ def _at_most(count: int | None, dataset: Dataset) -> int:
     return min(positive(count, len(dataset)), len(dataset))
 
 
+def _given(run: Run, spec: str, *, labelled: bool = True) -> Dataset:
+    """What a verb is given, prepared for the run, read once and told."""
+    from ganvas.inputs import fitting, told
+
+    dataset = fitting(run, spec, labelled=labelled, kept=False)
+    told(run, dataset).tell()
+    return dataset
+
+
 def _batches(dataset: Dataset, n: int, game: Any) -> Iterator[dict[str, Tensor]]:
     return dataset.chunks(BATCH, n, next(game.parameters()).device)
 
@@ -274,11 +281,9 @@ def _code(run: Run, game: Any, image: str, label: int | None) -> Tensor:
     """The code [Z] of one picture."""
     import torch
 
-    from ganvas.inputs import fitting
-
     if "encode" not in run.config.verbs:
         raise UsageError(f"{run.folder} is a run of {run.config.system}, which encodes no image: use seeds.")
-    batch = next(_batches(fitting(run, image, labelled=False), 1, game))
+    batch = next(_batches(_given(run, image, labelled=False), 1, game))
     classes = None if not run.config.leaves.get("conditional") else torch.tensor([label or 0]).to(batch["image"].device)
     code: Tensor = game.encode(batch["image"], label=classes)[0]
     return code

@@ -97,12 +97,8 @@ def _run(words: list[str], json: bool) -> int:
     except SystemExit:  # --help, printed
         return 0
     if os.environ.get("RANK", "0") == "0":  # under torchrun every rank comes here, and one speaks
-        fields = {
-            "command": name,
-            "version": ganvas.__version__,
-            **({"reading": read} if read else {}),
-            **answer.fields,
-        }
+        told = {"reading": read} if read else {}
+        fields = {"command": name, "version": ganvas.__version__, **told, **answer.fields}
         _print(fields if json else answer.shown)
     return answer.code
 

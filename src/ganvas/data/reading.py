@@ -13,6 +13,7 @@ from ganvas.schema import Schema
 
 SHOWN = 3  # names that are shown of what was left out
 NOUNS = {"images": "image", "mixture": "point", "paired": "pair", "labels": "label map"}
+OTHERS = "other files"  # named by their suffixes
 NO_PARTNER = "has no partner"  # how the reason begins for a file whose partner is missing
 
 
@@ -26,7 +27,8 @@ class LeftOut:
 
     def __str__(self) -> str:
         shown = ", ".join(self.names[:SHOWN])
-        more = ", ..." if shown and self.count > min(len(self.names), SHOWN) else ""
+        hidden = len(self.names) > SHOWN or (self.count > len(self.names) and self.reason != OTHERS)
+        more = ", ..." if shown and hidden else ""
         return f"{self.reason} ({self.count:,}{f': {shown}{more}' if shown else ''})"
 
 
@@ -49,14 +51,14 @@ class Reading:
     notes: list[str]
 
     def to_json(self) -> dict[str, Any]:
-        """The reading as JSON types."""
-        return {name: _readable(value) for name, value in asdict(self).items()}
+        """The reading as JSON types, and its lines as ``said``."""
+        return {name: _readable(value) for name, value in {**asdict(self), "said": self.lines()}.items()}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Reading:
         """What `to_json` gave. Raises KeyError, TypeError for anything else."""
         left = [LeftOut(**one) for one in value["left_out"]]
-        return cls(**{**value, "left_out": left})
+        return cls(**{name: left if name == "left_out" else value[name] for name in value if name != "said"})
 
     def lines(self) -> list[str]:
         """One line on what was read, one on what was left out if anything was, and a line for each note."""
@@ -121,7 +123,7 @@ def left_out(found: Mapping[str, Any]) -> list[LeftOut]:
     ]
     given += [LeftOut(one["reason"], one["count"], list(one.get("names", []))) for one in found.get("left_out", [])]
     if others := found.get("ignored"):
-        given.append(LeftOut("other files", sum(others.values()), [f"{n} {suffix}" for suffix, n in others.items()]))
+        given.append(LeftOut(OTHERS, sum(others.values()), [f"{n} {suffix}" for suffix, n in others.items()]))
     return given
 
 
@@ -136,6 +138,8 @@ def preparation(spec: Spec, found: Mapping[str, Any]) -> str:
         sizes = found.get("different_sizes", 0), list(found.get("sizes", {}))[:1]
         if sizes == (1, [size]) and not isinstance(spec.crop, tuple):
             done = "kept at their own size"
+        elif not isinstance(spec.crop, tuple) and _alike(found, width, height):
+            done = f"resized to {size}"
         elif spec.crop == "none":
             done = f"stretched to {size}"
         elif isinstance(spec.crop, tuple):
@@ -148,6 +152,15 @@ def preparation(spec: Spec, found: Mapping[str, Any]) -> str:
         if isinstance(spec.crop, tuple):
             done += f", windows of {_shown(spec.crop)}"
     return f"{done}, {colors}" + ", mirrored at random in training" * spec.flip
+
+
+def _alike(found: Mapping[str, Any], width: int, height: int) -> bool:
+    """Whether all images have the shape of what they become, so that nothing is cut or stretched."""
+    sizes = list(found.get("sizes", {}))
+    if not sizes or found.get("different_sizes", 0) > len(sizes):
+        return False
+    own = [tuple(map(int, one.split("x"))) for one in sizes]
+    return all(w * height == h * width for w, h in own)
 
 
 def scaling(spec: Any) -> str:

@@ -88,10 +88,10 @@ def calibrate_run(
     if n < 1:
         raise UsageError(f"-n must be at least 1, not {n}.")
     dataset = fitting(run, data)
-    if not quiet:
-        told(run, dataset).tell()
     with Run.locked(run.folder):
         game, checkpoint = run.loaded(device=named_device(device))
+        if not quiet:
+            told(run, dataset).tell()
         c = run.config
         batches = Batches(dataset, c.batch_size, seed=c.seed, device=next(game.parameters()).device, flip=False)
         return run.save(

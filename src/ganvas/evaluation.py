@@ -84,13 +84,13 @@ def evaluate(
     check_n(n)
     wanted = None if metrics is None else checked(metrics, ALL)
     dataset = fitting(run, data, labelled="encode" in run.config.verbs)
-    reading = reading_for(run, dataset)
-    if not quiet:
-        reading.tell()
     names = _chosen(run, dataset, wanted, segmented=segmenter is not None)
     judge = None if segmenter is None else Segmenter(segmenter, len(dataset.schema.classes))
     game, checkpoint = run.loaded(device=named_device(device))
     tools = Tools(names)
+    reading = reading_for(run, dataset)
+    if not quiet:
+        reading.tell()
     figures: Figures = {}
     if "translate" in run.config.verbs:
         lacks = missing_parts(run.config)

@@ -341,7 +341,7 @@ class Run:
             "system": c.system,
             "preset": c.preset,
             "data": placed(c.data, c.data_root),
-            "reading": self.reading(),
+            "reading": [reading] if (reading := self.reading()) is not None else [],
             "step": step,
             "steps": c.steps,
             "seconds": stats[-1]["seconds"] if stats else 0.0,

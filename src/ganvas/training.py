@@ -64,8 +64,6 @@ def train(system: str, *, minutes: float | None = None, quiet: bool = False, **a
                 note(f"note: {sentence}.")
             parallel.barrier()
             run = run or Run.open(asked.folder)
-            if main:
-                _keep_reading(run, asked.dataset, quiet)
             training = _Training(run, asked, start, minutes, quiet or not main)
             try:
                 training.go()
@@ -136,6 +134,8 @@ class _Training:
             note(f"training {self.config.system} on {self.config.data} in {self.run.folder}")
             for name, value in self.decided.items():
                 note(f"{name}: {value}, as nothing else was said; the run keeps it")
+        if parallel.rank() == 0:
+            _keep_reading(self.run, self.whole.dataset, self.quiet)
         if first >= self.config.steps:
             if not self.quiet:
                 note(f"{self.run.folder} is trained: {first} of {self.config.steps} steps.")

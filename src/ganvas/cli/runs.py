@@ -227,7 +227,7 @@ def _facts(run: Run, found: dict[str, Any]) -> str:
     rows = {
         "run": found["run"],
         "system": f"{c.system}, preset {c.preset}" + "".join(f", {name} {c.leaves[name]}" for name in c.changed),
-        "data": f"{c.data} ({shapes}{f', {len(c.classes)} classes' if c.classes else ''})",
+        "data": f"{found['data']} ({shapes}{f', {len(c.classes)} classes' if c.classes else ''})",
         "steps": f"{found['step']:,} of {found['steps']:,} in {clock(found['seconds'])}" if c.imported is None else "",
         "imported": "\n".join(
             f"{part} from a file of SHA-256 {digest}" if digest else f"no {part}: its weights are fresh"

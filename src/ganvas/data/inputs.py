@@ -85,7 +85,7 @@ def open_input(
         done += ", as this run was trained; ?crop=none keeps each image's size"
     double = field == "image" and found is None and run.side_by_side and _double(rows.found["sizes"])
     notes = [f"this run was trained on the halves of double images; {DOUBLE}"] if double else []
-    rows.said = {"prepared": done, "notes": [*rows.found.get("notes", []), *notes]}
+    rows.said = {"spec": spec, "prepared": done, "notes": [*rows.found.get("notes", []), *notes]}
     return rows
 
 

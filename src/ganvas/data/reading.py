@@ -98,7 +98,7 @@ def reading_of(dataset: Read, prepared: str = "") -> Reading:
     found = dataset.found
     done = found.get("prepared") or preparation(parse(dataset.spec), found)
     return Reading(
-        data=dataset.spec,
+        data=found.get("spec", dataset.spec),
         kind=found["kind"],
         layout=found["layout"],
         rows=found.get("sides") or found["splits"],

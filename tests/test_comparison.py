@@ -160,7 +160,7 @@ def test_each_pair_is_measured_at_its_own_size(blurred: Any, capsys: pytest.Capt
     ]
     assert figures["ssim"].value == pytest.approx(np.mean(maps), abs=1e-6)
     assert figures["psnr"].recipe["sizes"] == "3, from 56x40 to 64x48: each pair at its own"
-    assert figures["psnr"].recipe["images as given"] == "each kept at its own size, RGB"
+    assert figures["psnr"].recipe["prepared"] == "each kept at its own size, RGB"
     assert capsys.readouterr().err.splitlines() == [
         f"read {side}: 3 images; 3 sizes from 56x40 to 64x48; each kept at its own size, RGB" for side in (sharp, soft)
     ]
@@ -170,7 +170,7 @@ def test_a_size_that_is_asked_for_is_the_only_resizing(blurred: Any) -> None:
     sharp, soft, _ = blurred
     figure = compare(f"{sharp}?size=16", f"{soft}?size=16", metrics=["mse"], device="cpu")["mse"]
     assert "sizes" not in figure.recipe
-    assert figure.recipe["images as given"] == "center crop to 16x16, RGB"
+    assert figure.recipe["prepared"] == "center crop to 16x16, RGB"
     with pytest.raises(DataError, match=r"0\.png of .*sharp\?size=16 is 16x16 in 3 channels, and its partner 0\.png"):
         compare(f"{sharp}?size=16", soft, metrics=["mse"], device="cpu")
 

@@ -136,7 +136,7 @@ def compare(
     if not quiet:
         _tell(side for side in sides if isinstance(side.data, Direct))  # only now known
     prepared = " and ".join(dict.fromkeys(side.prepared for side in sides))
-    more = {"a": sides[0].name, "b": sides[1].name, "images as given": prepared, "seed": seed}
+    more = {"a": sides[0].name, "b": sides[1].name, "prepared": prepared, "seed": seed}
     figures = {name: told(figures[name], **more) for name in wanted if name in figures}
     caution(figures)
     return figures

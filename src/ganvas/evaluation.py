@@ -99,7 +99,8 @@ def evaluate(
         figures |= _of_images(game, dataset, tools, n, seed)
     ordered = [key for name in names for key in (name, name + BACK) if key in figures]
     about = {name: run.config.leaves[name] for name in ("perceptual",) if name in run.config.leaves}
-    figures = {name: told(figures[name], run=str(run.folder), **about) for name in ordered}
+    prepared = {"prepared": reading.prepared} if reading.prepared else {}
+    figures = {name: told(figures[name], run=str(run.folder), **about, **prepared) for name in ordered}
     figures |= _partial(figures, run.config.leaves)
     caution(figures)
     try:

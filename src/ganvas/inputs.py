@@ -27,6 +27,8 @@ def fitting(run: Run, spec: str | None = None, *, labelled: bool = True, kept: b
     schema, own = run.config.schema, parse(run.config.data)
     asked = parse(_own(run)) if spec is None else parse(spec)
     same = spec is None or is_own(run, asked)
+    if same:  # what was held out then is no training data now, and files that were passed over then are no error now
+        asked = replace(asked, holdout=asked.holdout or own.holdout, max_bad=max(asked.max_bad, own.max_bad))
     kinds = games.system(run.config.system).game.kinds
     if own.kind in GROUPED or (run.config.imported is not None and set(kinds) & set(GROUPED)):
         asked = _as_grouped(asked, own, same)
@@ -45,9 +47,8 @@ def fitting(run: Run, spec: str | None = None, *, labelled: bool = True, kept: b
     keeps = kept or same or not is_path(asked)
     dataset = open_data(str(asked), prefer=kinds or ("images",), kept=keeps)
     if dataset.kind == "labels" and "labels" in schema and len(dataset.schema.classes) != len(run.config.classes):
-        dataset = open_data(
-            str(replace(parse(dataset.spec), classes=len(run.config.classes))), kept=keeps
-        )  # ids beyond: refused
+        known = replace(parse(dataset.spec), classes=len(run.config.classes))  # ids beyond are refused
+        dataset = open_data(str(known), kept=keeps)
     for field, shape in schema.items():
         if field != "label" and not _fits(dataset, field, tuple(shape)):
             found = ", ".join(f"{name} {list(shape)}" for name, shape in dataset.schema.fields.items())
@@ -88,10 +89,10 @@ def _there(source: str) -> bool:
 def is_own(run: Run, asked: Spec) -> bool:
     """Whether a spec names the data that a run was trained on, however its path is spelled."""
     c = run.config
-    own = parse(c.data)
     if c.imported is not None:
         return False
-    return same_place(asked, own, c.data_root) or same_place(asked, own)
+    there = c.data_root is not None and _there(parse(placed(c.data, c.data_root)).source)
+    return same_place(asked, parse(c.data), c.data_root if there else None)
 
 
 def told(run: Run, dataset: Dataset) -> Reading:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -36,6 +37,7 @@ from ganvas.streams import Purpose, stream
 
 VALID_BATCHES = 8  # of the held-out rows, at every checkpoint
 CALIBRATION_IMAGES = 1024  # at every checkpoint, so that a killed run samples as well as a finished one
+SHEET_PIXELS = 4_000_000  # of the sheet of the data, about
 BEST_IMAGES = 2000  # that --keep-best scores a checkpoint on
 
 
@@ -80,7 +82,10 @@ def _keep_reading(run: Run, dataset: Dataset, quiet: bool) -> None:
     sheet = run.folder / "data.png"
     if run.reading() != reading.to_json() or not sheet.exists():
         with writing(sheet):
-            save_image(contact_sheet(dataset), sheet)
+            pixels = max(
+                (math.prod(shape[1:]) for shape in dataset.schema.fields.values() if len(shape) == 3), default=1
+            )
+            save_image(contact_sheet(dataset, max(8, min(64, SHEET_PIXELS // pixels))), sheet)
         run.keep_reading(reading.to_json())
 
 

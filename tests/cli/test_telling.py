@@ -148,11 +148,21 @@ def test_a_run_on_its_own_data_however_spelled_has_its_own_preparation(
     ganvas_cli: Command, project: Path, spelled: str
 ) -> None:
     (project / "link").symlink_to(project / "faces")
-    holdout = "" if "holdout" in spelled else "?holdout=0.3"
-    spec = spelled.format(here=project) + holdout
+    spec = spelled.format(here=project)
     own, other = (fields(ganvas_cli, "evaluate", "run", "--metrics", "mse", *more) for more in ([], ["--data", spec]))
     assert own[0]["metrics"]["mse"]["value"] == other[0]["metrics"]["mse"]["value"]
+    assert other[0]["metrics"]["mse"]["recipe"]["split"] == "test"  # as it was held out
     assert "center crop of 40x40 resized to 16x16, RGB" in other[1]
+
+
+def test_another_folder_of_the_same_name_is_not_the_runs_own(
+    ganvas_cli: Command, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(4):
+        save(project / "sub/faces" / f"{i}.png", noise(i, 48, 48))
+    monkeypatch.chdir(project / "sub")
+    _, err = fields(ganvas_cli, "evaluate", "../run", "--data", "faces", "--metrics", "mse")
+    assert "read faces?size=16&channels=rgb: 4 images; 48x48; resized to 16x16, RGB, as the images of ../run" in err
 
 
 def test_a_run_knows_its_data_from_any_folder(

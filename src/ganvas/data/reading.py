@@ -58,7 +58,8 @@ class Reading:
     def from_json(cls, value: Mapping[str, Any]) -> Reading:
         """What `to_json` gave. Raises KeyError, TypeError for anything else."""
         left = [LeftOut(**one) for one in value["left_out"]]
-        return cls(**{name: left if name == "left_out" else value[name] for name in value if name != "said"})
+        known: dict[str, Any] = {name: value[name] for name in value if name not in ("said", "left_out")}
+        return cls(**known, left_out=left)
 
     def lines(self) -> list[str]:
         """One line on what was read, one on what was left out if anything was, and a line for each note."""

@@ -117,11 +117,140 @@ def test_large_pictures_keep_their_own_size(tmp_path: Path) -> None:
 def test_sets_of_different_sizes_or_channels_are_told_to_meet(tmp_path: Path) -> None:
     one = folder(tmp_path / "one", a_png=noise(20, 30, 3))
     two = folder(tmp_path / "two", a_png=noise(20, 20, 3))
-    with pytest.raises(DataError, match=r"one has images of 30x20 in 3 channels, .*two of 20x20 in 3: bring both to"):
+    with pytest.raises(
+        DataError, match=r"a.png of .*one is 30x20 in 3 channels, and its partner .* 20x20.*: ask for|20x20"
+    ):
         compare(one, two, metrics=["mse"], device="cpu")
     assert compare(f"{one}?size=16", f"{two}?size=16", metrics=["mse"], device="cpu")["mse"].value > 0
-    with pytest.raises(DataError, match=r"in 3 channels, .* in 1"):
+    with pytest.raises(
+        DataError, match=r"in 3 channels, .* in 1 channels: a pair is measured at its own size; ask for"
+    ):
         compare(one, f"{one}?channels=grey", metrics=["mse"], device="cpu")
+
+
+SIZES = [(64, 48), (48, 48), (56, 40)]  # width, height
+
+
+@pytest.fixture
+def blurred(tmp_path: Path) -> tuple[Path, Path, list[tuple[Pixels, Pixels]]]:
+    """A folder of images of several sizes, and one of the same after half their size; their pixels."""
+    pairs = []
+    for i, (width, height) in enumerate(SIZES):
+        sharp = noise(height // 8, width // 8, 3, seed=i).repeat(8, 0).repeat(8, 1)
+        small = Image.fromarray(sharp).resize((width // 2, height // 2), Image.Resampling.BICUBIC)
+        pairs.append((sharp, np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))))
+    sides = [folder(tmp_path / name, **{f"{i}_png": pair[k] for i, pair in enumerate(pairs)}) for k, name in
+             enumerate(("sharp", "soft"))]  # fmt: skip
+    return Path(sides[0]), Path(sides[1]), pairs
+
+
+def test_each_pair_is_measured_at_its_own_size(blurred: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    from skimage.metrics import structural_similarity
+
+    sharp, soft, pairs = blurred
+    figures = compare(sharp, soft, metrics=["psnr", "mse", "mae", "ssim"], device="cpu")
+    errors = [(x.astype(float) - y.astype(float)) / 127.5 for x, y in pairs]
+    assert figures["mse"].value == pytest.approx(np.mean([np.mean(e**2) for e in errors]))
+    assert figures["mae"].value == pytest.approx(np.mean([np.mean(np.abs(e)) for e in errors]))
+    assert figures["psnr"].value == pytest.approx(np.mean([10 * np.log10(4 / np.mean(e**2)) for e in errors]))
+    settings: dict[str, Any] = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    maps = [
+        structural_similarity(x, y, channel_axis=2, data_range=255, full=True, **settings)[1][5:-5, 5:-5].mean()
+        for x, y in pairs
+    ]
+    assert figures["ssim"].value == pytest.approx(np.mean(maps), abs=1e-6)
+    assert figures["psnr"].recipe["sizes"] == "3, from 56x40 to 64x48: each pair at its own"
+    assert figures["psnr"].recipe["prepared"] == "each kept at its own size, RGB"
+    assert capsys.readouterr().err.splitlines() == [
+        f"read {side}: 3 images; 3 sizes from 56x40 to 64x48; each kept at its own size, RGB" for side in (sharp, soft)
+    ]
+
+
+def test_a_size_that_is_asked_for_is_the_only_resizing(blurred: Any) -> None:
+    sharp, soft, _ = blurred
+    figure = compare(f"{sharp}?size=16", f"{soft}?size=16", metrics=["mse"], device="cpu")["mse"]
+    assert "sizes" not in figure.recipe
+    assert figure.recipe["prepared"] == "center crop to 16x16, RGB"
+    with pytest.raises(DataError, match=r"0\.png of .*sharp\?size=16 is 16x16 in 3 channels, and its partner 0\.png"):
+        compare(f"{sharp}?size=16", soft, metrics=["mse"], device="cpu")
+
+
+def test_a_metric_that_needs_one_size_is_refused_for_several_and_others_are_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """fd-digits looks at 32x32 whatever the size; fd-small leaves images over 64 pixels at theirs."""
+    one = folder(tmp_path / "one", a_png=noise(80, 90, 3), b_png=noise(96, 96, 3), c_png=noise(20, 30, 3))
+    figures = compare(one, one, metrics=["fd-digits", "psnr"], device="cpu")
+    assert figures["fd-digits"].n == 3
+    assert figures["fd-digits"].value == pytest.approx(0, abs=1e-6)
+    from ganvas.metrics import FrechetDistance, Gathering, extractors
+    from ganvas.nets.features import FeatureStack
+
+    net = FeatureStack("alex").eval().requires_grad_(False)
+    gathering = Gathering([FrechetDistance("fd-small", extractors.from_stack(net, "a net"))])
+    batches = comparison._stacked((noise(80, 90, 3), noise(96, 96, 3)), "cpu")
+    for batch in batches:
+        gathering.update(batch)
+    assert str(gathering.failed["fd-small"]) == (
+        "Features of alex are compared at one size, and one set has images of 90x80 and of 96x96: ask for a common "
+        "size, as in ?size=64."
+    )
+
+
+def test_each_image_is_decoded_once_whatever_is_measured(blurred: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ganvas.data import gathering
+
+    seen: list[str] = []
+    decode = gathering.decode
+    monkeypatch.setattr(gathering, "decode", lambda file, *more: seen.append(file.data) or decode(file, *more))
+    sharp, soft, _ = blurred
+    figures = compare(sharp, soft, metrics=["psnr", "ssim", "fd-digits"], device="cpu")
+    assert list(figures) == ["psnr", "ssim", "fd-digits"]
+    assert sorted(seen) == sorted(str(side / f"{i}.png") for side in (sharp, soft) for i in range(3))
+
+
+def test_unreadable_images_are_left_out_with_their_partners_and_told_also_when_statistics_are_kept(
+    blurred: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sharp, soft, pairs = blurred
+    (soft / "1.png").write_bytes(b"<html>404</html>")
+    figures = compare(sharp, soft, metrics=["mse", "fd-digits"], device="cpu")
+    kept = [pairs[0], pairs[2]]
+    assert figures["mse"].value == pytest.approx(mse(*((x.astype(float), y.astype(float)) for x, y in kept)))
+    assert (figures["mse"].n, figures["fd-digits"].recipe["images"]) == (2, [3, 2])
+    said = f"left out of {soft}: cannot be read (1: 1.png: not a picture that can be read)"
+    assert said in capsys.readouterr().err
+    for _ in range(2):  # the second time the statistics of both are at hand
+        compare(sharp, soft, metrics=["fd-digits"], device="cpu")
+        assert said in capsys.readouterr().err
+    (sharp / "2.png").write_bytes(b"<html>404</html>")
+    assert compare(sharp, soft, metrics=["mse"], device="cpu", quiet=True)["mse"].n == 1
+    assert "read" not in capsys.readouterr().err
+
+
+def test_no_image_of_a_folder_stays_in_the_cache(blurred: Any, cache: Path) -> None:
+    sharp, soft, _ = blurred
+    before = set((cache / "stores").glob("*"))
+    compare(sharp, soft, metrics=["mse", "fd-digits"], device="cpu")
+    assert set((cache / "stores").glob("*")) == before
+
+
+def test_large_images_are_measured_one_after_another(monkeypatch: pytest.MonkeyPatch, blurred: Any) -> None:
+    sharp, soft, _ = blurred
+    many = compare(sharp, soft, metrics=["mse", "fd-digits"], device="cpu")
+    monkeypatch.setattr(comparison, "PIXELS", 64 * 48)
+    few = compare(sharp, soft, metrics=["mse", "fd-digits"], device="cpu")
+    assert few["mse"].value == pytest.approx(many["mse"].value)
+    assert few["fd-digits"].value == pytest.approx(many["fd-digits"].value, rel=1e-4)
+
+
+def test_a_run_object_stands_for_its_folder(trained: Trained) -> None:
+    from ganvas.run import Run
+
+    arguments: dict[str, Any] = {"metrics": ["fd-digits"], "n": 40, "device": "cpu"}
+    folder = trained("dcgan")
+    by_path, by_run = (compare(one, "digits", **arguments)["fd-digits"] for one in (folder, Run.open(folder)))
+    assert by_path == by_run
 
 
 def test_sets_meet_where_a_metric_looks_at_them(tmp_path: Path) -> None:
@@ -211,7 +340,7 @@ def test_a_first_batch_that_is_long_in_coming_says_nothing_yet(
 def test_missing_weights_leave_the_other_metrics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one = folder(tmp_path / "one", a_png=noise(20, 30, 3), b_png=noise(20, 30, 3, seed=1))
     assert list(compare(one, one, metrics=["lpips-alex", "mse", "fd-alex"], device="cpu")) == ["mse"]
-    lines = capsys.readouterr().err.splitlines()
+    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("read ")]
     assert [line.split(" left out: ")[0] for line in lines] == ["lpips-alex, fd-alex"]
     with pytest.raises(MissingWeights, match=r"hand \(alexnet, squeezenet1_1\): run `ganvas fetch metrics`"):
         compare(one, one, device="cpu")
@@ -226,7 +355,8 @@ def test_damaged_weights_are_named_once_for_all_that_need_them(
     path.write_bytes(b"PK, and no more of it")
     one = folder(tmp_path / "one", a_png=noise(20, 30, 3), b_png=noise(20, 30, 3, seed=1))
     assert list(compare(one, one, metrics=["fid", "mse", "kid", "precision"], device="cpu")) == ["mse"]
-    (line,) = capsys.readouterr().err.splitlines()
+    line, *read = capsys.readouterr().err.splitlines()
+    assert all(other.startswith("read ") for other in read)
     assert line.startswith(f"fid, kid, precision left out: {path} is truncated or another file: its SHA-256 is ")
     with pytest.raises(Damaged, match=r"6726825d\.pth is truncated"):
         compare(one, one, metrics=["fid", "kid"], device="cpu")

@@ -20,7 +20,7 @@ from ganvas.data import Batches, Dataset
 from ganvas.devices import device as named_device
 from ganvas.errors import UsageError
 from ganvas.game import Game
-from ganvas.inputs import fitting
+from ganvas.inputs import fitting, told
 from ganvas.run import Run, RunConfig
 from ganvas.settings import missing_parts
 from ganvas.verbs import Encodes, Reconstructs, Samples
@@ -84,10 +84,13 @@ def rows_together(config: RunConfig, dataset: Dataset) -> int:
     return min(config.batch_size, max(share, together(height, width)))
 
 
-def calibrate_run(run: Run | str | Path, *, data: str | None = None, n: int = 10_000, device: str = "auto") -> Path:
+def calibrate_run(
+    run: Run | str | Path, *, data: str | None = None, n: int = 10_000, device: str = "auto", quiet: bool = False
+) -> Path:
     """Writes a run's newest checkpoint anew, its averaged game calibrated over n images and n samples of its data.
 
-    data: a data spec instead of the run's own, such as one for a run that was imported.
+    data: a data spec instead of the run's own, such as one for a run that was imported. quiet: says nothing of what was
+    read on stderr.
     Returns the checkpoint's folder. What training goes on from stays as it is. Raises UsageError for an n under 1,
     RunError where there is no checkpoint, another process trains in the folder, or it cannot be written.
     """
@@ -98,6 +101,8 @@ def calibrate_run(run: Run | str | Path, *, data: str | None = None, n: int = 10
     with Run.locked(run.folder):
         run.latest()  # verifies all that is written anew, the optimizers too
         game, checkpoint = run.loaded(device=named_device(device))
+        if not quiet:
+            told(run, dataset).tell()
         c = run.config
         where = next(game.parameters()).device
         batches = Batches(dataset, rows_together(c, dataset), seed=c.seed, device=where, flip=False)

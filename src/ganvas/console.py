@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -23,6 +24,31 @@ SHORTEST_BAR, LONGEST_BAR = 8, 24  # columns
 def note(text: str) -> None:
     """A line on stderr."""
     print(text, file=sys.stderr, flush=True)
+
+
+_facts: ContextVar[list[dict[str, Any]] | None] = ContextVar("facts", default=None)
+
+
+@contextmanager
+def hearing() -> Iterator[list[dict[str, Any]]]:
+    """Collects the facts that `tell` is given inside the block; each is told once there."""
+    heard: list[dict[str, Any]] = []
+    token = _facts.set(heard)
+    try:
+        yield heard
+    finally:
+        _facts.reset(token)
+
+
+def tell(facts: dict[str, Any], lines: Sequence[str]) -> None:
+    """Prints lines on stderr that say those facts (JSON types), unless they were told within the same `hearing`."""
+    heard = _facts.get()
+    if heard is not None:
+        if facts in heard:
+            return
+        heard.append(facts)
+    for line in lines:
+        note(line)
 
 
 def brief(terms: Mapping[str, float], most: int = 6) -> str:

@@ -31,10 +31,12 @@ from ganvas.figures import (
 )
 from ganvas.game import Game
 from ganvas.inputs import fitting
+from ganvas.inputs import told as reading_for
 from ganvas.metrics import COMPARES, TABLE, Figure, Modes, Moments, PairMetric, SetMetric
 from ganvas.metrics import subset as drawn
 from ganvas.metrics.segmentation import Segmenter
 from ganvas.run import Run
+from ganvas.settings import missing_parts
 from ganvas.translation_measures import translation_figures
 from ganvas.verbs import Bounds, Reconstructs, Samples
 from ganvas.ways import portions
@@ -59,19 +61,23 @@ def evaluate(
     seed: int = 0,
     device: str = "auto",
     segmenter: str | Path | None = None,
+    quiet: bool = False,
 ) -> Figures:
-    """The metrics that the run's verbs have, or those named; they are recorded in the run.
+    """The metrics that the run's verbs have, or those named; they are recorded in the run, with what was read for them.
 
     run: a run or its folder. data: a data spec instead of the run's own. n: how many images (default: all, at most
     10,000), or points of a mixture (default: 2,500). seed: of the samples, and of the subset where there are more rows.
-    segmenter: an ONNX file that says what it sees in pictures made of label maps: `Segmenter`.
+    segmenter: an ONNX file that says what it sees in pictures made of label maps: `Segmenter`. quiet: not to say on
+    stderr what was read.
 
+    Data is prepared as the run's was: the run's own, however its path is spelled, and other images to the run's size.
     Reconstructions, the bound, and translations of images that have partners are measured on the split ``test`` where
     there is one; samples against the training split; what `translation_figures` says of translations without partners.
     Metrics that cannot be had (their weights are missing, the images are too small) are told in a line on stderr, and
     the others still run; when none is left the error is raised. A figure that should not be trusted is told there, too,
     and so is one in the very features that the run's loss looked through. Of a run that translates both ways the way
-    back has figures of its own, such as ``fd-alex-BtoA``. Raises UsageError for metrics that there are not, or that
+    back has figures of its own, such as ``fd-alex-BtoA``; what needs a net that an imported run lacks is not measured.
+    Raises UsageError for metrics that there are not, or that
     this run has not.
     """
     run = run if isinstance(run, Run) else Run.open(run)
@@ -82,18 +88,24 @@ def evaluate(
     judge = None if segmenter is None else Segmenter(segmenter, len(dataset.schema.classes))
     game, checkpoint = run.loaded(device=named_device(device))
     tools = Tools(names)
+    reading = reading_for(run, dataset)
+    if not quiet:
+        reading.tell()
     figures: Figures = {}
     if "translate" in run.config.verbs:
-        figures |= translation_figures(game, dataset, tools, n=n or MOST, seed=seed, segmenter=judge)
+        lacks = missing_parts(run.config)
+        figures |= translation_figures(game, dataset, tools, n=n or MOST, seed=seed, segmenter=judge, lacks=lacks)
     else:
         figures |= _of_images(game, dataset, tools, n, seed)
     ordered = [key for name in names for key in (name, name + BACK) if key in figures]
     about = {name: run.config.leaves[name] for name in ("perceptual",) if name in run.config.leaves}
-    figures = {name: told(figures[name], run=str(run.folder), **about) for name in ordered}
+    prepared = {"prepared": reading.prepared} if reading.prepared else {}
+    figures = {name: told(figures[name], run=str(run.folder), **about, **prepared) for name in ordered}
     figures |= _partial(figures, run.config.leaves)
     caution(figures)
     try:
-        run.record(checkpoint.step, {name: figure.to_json() for name, figure in figures.items()})
+        measured = {name: figure.to_json() for name, figure in figures.items()}
+        run.record(checkpoint.step, measured, reading=reading.to_json())
     except RunError as error:  # someone else's run, perhaps: what was measured is not lost
         note(f"note: not recorded: {error}")
     return figures
@@ -130,6 +142,10 @@ def had(verbs: Sequence[str], dataset: Dataset, *, segmented: bool = False) -> l
 def _chosen(run: Run, dataset: Dataset, wanted: Sequence[str] | None, *, segmented: bool) -> list[str]:
     """The names of the metrics that the run's verbs and data have, or of those wanted. Raises UsageError."""
     able = had(run.config.verbs, dataset, segmented=segmented)
+    lacks = [part for part in missing_parts(run.config) if part.startswith("G")]
+    if lacks and CYCLE in (wanted or []):
+        raise UsageError(f"{run.folder} was imported without {lacks[0]}: there is no way back to measure {CYCLE} on.")
+    able = [name for name in able if not (lacks and name == CYCLE)]
     what = f"{run.folder} ({run.config.system} on {dataset.spec})"
     if segmented and MIOU not in able:
         raise UsageError(f"{what} makes no pictures of label maps: leave --segmenter away.")
@@ -221,8 +237,8 @@ def _bound(game: Game, bounds: Moments, parts: Sequence[str], where: dict[str, A
             "pixels": "[-1, 1], uniformly dequantised by one grey level",
             "bits_per_dim": "-elbo / (D ln 2) + log2(127.5)",
         }
-    told = mean.pop(ELBO)
-    return Figure(told, std[ELBO], bounds.n, {**recipe, **where}, mean)
+    value = mean.pop(ELBO)
+    return Figure(value, std[ELBO], bounds.n, {**recipe, **where}, mean)
 
 
 def _samples(game: Game, dataset: Dataset, tools: Tools, sets: list[SetMetric[Any]], n: int, seed: int) -> Figures:

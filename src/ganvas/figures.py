@@ -12,7 +12,7 @@ from torch import Tensor
 from ganvas import weights
 from ganvas.console import note
 from ganvas.errors import Damaged, DataError, GanvasError, MissingWeights, UsageError, nearest
-from ganvas.metrics import LARGER_IS_BETTER, NAMES, TABLE, Figure, Metric, PairMetric, SetMetric, gather, metric
+from ganvas.metrics import LARGER_IS_BETTER, NAMES, TABLE, Figure, Gathering, Metric, PairMetric, SetMetric, metric
 
 MOST = 10_000  # images that are measured, unless told otherwise
 BATCH = 100
@@ -22,6 +22,7 @@ ALL = (*NAMES, *BESIDE)
 BACK = "-BtoA"  # after a metric's name: the figure of the way back of a run that translates both ways
 
 Figures = dict[str, Figure]
+Batch = Tensor | Sequence[Tensor]  # of images, or several batches of several sizes
 M = TypeVar("M", bound=Metric)
 
 
@@ -92,7 +93,8 @@ def _without_weights(names: Sequence[str]) -> str:
 
 
 def checked(names: Sequence[str], known: Sequence[str]) -> list[str]:
-    """Names of metrics, each once. Raises UsageError for one that is not known, or for none."""
+    """Names of metrics, in any case, each once. Raises UsageError for one that is not known, or for none."""
+    names = [name.lower() for name in names]
     if not names:
         raise UsageError(f"Name at least one metric of {', '.join(known)}.")
     for name in names:
@@ -112,12 +114,12 @@ class Images:
     """One of two sets of images."""
 
     name: str
-    batches: Iterable[Tensor]
+    batches: Iterable[Batch]
     count: int
     fingerprint: str | None = None
 
 
-def patient(images: Images) -> Iterator[Tensor]:
+def patient(images: Images) -> Iterator[Batch]:
     """The batches; where measuring them will take minutes, that is said once, on stderr."""
     start, seen, said = monotonic(), 0, False
     for batch in images.batches:
@@ -128,26 +130,52 @@ def patient(images: Images) -> Iterator[Tensor]:
             if left > 60:
                 note(f"note: {images.name}: {images.count:,} images take {left / 60:.0f} more minutes; -n takes fewer")
         yield batch
-        seen += len(batch)
+        seen += len(batch) if isinstance(batch, Tensor) else sum(map(len, batch))
 
 
 Gathered = dict[str, Any]  # the statistic that each metric needs of a set, by the metric's name
 
 
 def gathered(tools: Tools, sets: Sequence[SetMetric[Any]], *sides: Images) -> list[Gathered]:
-    """What the metrics need of each set of images, in one pass over each; nothing where they cannot measure them, which
-    is told."""
+    """What the metrics need of each set of images, in one pass over each. Metrics that cannot measure one of them are
+    left out of all, and told."""
+    found: list[Gathered] = []
+    able = list(sets)
+    for side in sides:
+        gathering = Gathering(able, fingerprint=side.fingerprint)
+        found.append(finished(tools, gathering, patient(side)))
+        able = [tool for tool in able if tool.name in found[-1]]
+        if not able:
+            return []
+    return found
+
+
+def finished(tools: Tools, gathering: Gathering, batches: Iterable[Batch] = ()) -> Gathered:
+    """What is gathered of batches, as far as they must be seen; metrics that cannot measure them are left out, and
+    told."""
+    for batch in batches if gathering.missing else ():
+        gathering.update(batch)
+        if not gathering.missing:
+            break
+    reasons: dict[str, tuple[list[str], DataError]] = {}
+    for name, error in gathering.failed.items():
+        reasons.setdefault(str(error), ([], error))[0].append(name)
+    for names, error in reasons.values():
+        if left := [name for name in names if name in tools.names]:  # not by another set already
+            tools.fail(left, error)
     try:
-        return [gather(sets, patient(side), fingerprint=side.fingerprint) for side in sides]
+        return gathering.result()
     except DataError as error:
-        tools.fail([tool.name for tool in sets], error)
-        return []
+        tools.fail(list(gathering.names), error)
+        return {}
 
 
 def distances(tools: Tools, sets: Sequence[SetMetric[Any]], reference: Gathered, judged: Gathered) -> Figures:
     """The figures of one set beside a reference. Metrics that cannot measure them are left out, and told."""
     figures: Figures = {}
     for tool in sets:
+        if tool.name not in reference or tool.name not in judged:
+            continue
         try:
             figures[tool.name] = tool.distance(reference[tool.name], judged[tool.name])
         except DataError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import msgspec
 import torch
 
 from ganvas import games, parallel
-from ganvas.data import Dataset, open_data, parse, slug
+from ganvas.data import Dataset, Spec, is_path, open_data, parse, same_place, slug
 from ganvas.devices import device as named_device
 from ganvas.errors import RunError, UsageError, nearest
 from ganvas.evaluation import had, no_judge
@@ -110,7 +111,10 @@ def plan(
         start_of(Run.open(init))
     if init is None and before is not None:
         init = before.init
-    asked, data = data, before.data if before is not None and _same_data(before, dataset) else dataset.spec
+    asked = data
+    data, root = dataset.spec, _root(parse(dataset.spec))
+    if before is not None and _same_data(before, dataset):
+        data, root = before.data, _root_of(before, parse(dataset.spec))
     run_config = RunConfig(
         system=system,
         verbs=list(entry.verbs),
@@ -118,6 +122,7 @@ def plan(
         leaves=settings,
         changed=[name for name, value in leaves.items() if value != getattr(config, name)],
         data=data,
+        data_root=root,
         streamed=parse(data).stream,
         fingerprint=dataset.fingerprint,
         schema={name: list(shape) for name, shape in dataset.schema.fields.items()},
@@ -170,6 +175,22 @@ def _same_data(before: RunConfig, dataset: Dataset) -> bool:
     then, now = parse(before.data), parse(dataset.spec)
     knew, found = (fingerprint.partition(".")[0] for fingerprint in (before.fingerprint, dataset.fingerprint))
     return (knew, then.flip, then.split) == (found, now.flip, now.split)
+
+
+def _root(spec: Spec) -> str | None:
+    """The folder that the relative paths of a data spec start from; None where it names none."""
+    return os.getcwd() if is_path(spec) else None
+
+
+def _root_of(before: RunConfig, now: Spec) -> str | None:
+    """The folder that the paths of a run's own spec start from, now that the same rows were found at ``now``."""
+    own = parse(before.data)
+    if same_place(own, now) or os.path.isabs(own.source) or not is_path(own):
+        return _root(own)
+    if same_place(now, own, before.data_root):
+        return before.data_root
+    place, ending = os.path.abspath(os.path.expanduser(now.source)), os.path.join("", os.path.normpath(own.source))
+    return place.removesuffix(ending).rstrip("/") or "/" if place.endswith(f"/{ending}") else before.data_root
 
 
 def _check_best(name: str, system: games.System, game: Game, dataset: Dataset, leaves: Mapping[str, Any]) -> None:

@@ -106,7 +106,7 @@ def write_report(run: Run) -> Path:
         config=run.config,
         info=info,
         facts=_facts(info, rows, "points" if "vector" in run.config.schema else "images"),
-        reels=reels(run.folder / "samples", grids="image" in run.config.schema),
+        reels=[*reels(run.folder / "samples", grids="image" in run.config.schema), *_data(run.folder)],
         figures=figures,
         groups=curves,
         measured_terms=_glossary([part for figure in figures for part in figure.parts]),
@@ -145,6 +145,13 @@ def _glossary(names: Sequence[str]) -> dict[str, str]:
     plain = [_DOMAIN.sub("", name.replace("_", " ")) for name in names]
     known = [next((word for word in (name, name.partition(" ")[0]) if word in TERMS), None) for name in plain]
     return {word: TERMS[word] for word in dict.fromkeys(known) if word is not None}
+
+
+def _data(folder: Path) -> list[Reel]:
+    """What the run was trained on, as a reel of one sheet; none where there is no such sheet."""
+    frame = _frame(0, folder / "data.png", newest=True, grid=True)
+    caption = "Rows from all over the data, prepared as in training."
+    return [] if frame is None else [Reel("data", "Data", caption, [frame])]
 
 
 def _evenly(steps: Sequence[int], most: int) -> list[int]:
@@ -240,6 +247,7 @@ def _settings(run: Run) -> dict[str, dict[str, Any]]:
             "fields": ", ".join(f"{name} {'×'.join(map(str, shape))}".strip() for name, shape in c.schema.items()),
             "classes": ", ".join(c.classes) or None,
             "fingerprint": c.fingerprint,
+            **_read(run),
         },
         "Training": {
             "seed": c.seed,
@@ -259,6 +267,18 @@ def _settings(run: Run) -> dict[str, dict[str, Any]]:
         },
         "Made with": {"ganvas": c.ganvas, **c.versions, "commit": c.git},
     }
+
+
+def _read(run: Run) -> dict[str, str]:
+    """What was read to train on, and what was left out, as it was said; a line each."""
+    found = run.reading() or {}
+    said = found.get("said")
+    lines = [str(line).replace(f" {found.get('data')}: ", ": ", 1) for line in said] if isinstance(said, list) else []
+    pairs = (line.partition(": ") for line in lines)
+    read: dict[str, str] = {}
+    for name, _, text in pairs:
+        read[name] = f"{read[name]}; {text}" if name in read else text
+    return read
 
 
 def _words(value: Any) -> str:

@@ -3,6 +3,7 @@
     config.json             every setting, the system and its verbs, data spec and fingerprint, versions, git commit
     stats.jsonl             one line a tick: step, images, seconds, named terms, health
     metrics.jsonl           one line an evaluation: step and figures with their recipes
+    data.json, data.png     what was read to train on and what was left out, and a sheet of it
     best.json               which checkpoint is the best, by what, if asked
     checkpoint-00050000/    see `ganvas.checkpoint`: there whole or not at all
     samples/  report.html
@@ -31,7 +32,7 @@ from ganvas.console import note
 from ganvas.errors import Damaged, RunError, UsageError
 from ganvas.files import atomic, discard, holding, leftovers, make_folder, remove, writing
 from ganvas.records import Evaluation, Tick, flaw_of, read_rows
-from ganvas.settings import FORMAT, RunConfig, differences, missing_parts, origins
+from ganvas.settings import FORMAT, RunConfig, differences, missing_parts, origins, placed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -235,6 +236,21 @@ class Run:
         with writing(self.folder / "best.json"), atomic(self.folder / "best.json") as part:
             part.write_bytes(msgspec.json.encode(Best(step, metric, value)))
 
+    # ---- data --------------------------------------------------------------------------------------------------------
+    def keep_reading(self, reading: Mapping[str, Any]) -> None:
+        """Writes ``data.json``: what was read to train on, and what was left out."""
+        if self.reading() != reading:
+            with writing(self.folder / "data.json"), atomic(self.folder / "data.json") as part:
+                part.write_bytes(msgspec.json.format(msgspec.json.encode(reading), indent=2) + b"\n")
+
+    def reading(self) -> dict[str, Any] | None:
+        """What `keep_reading` wrote; None where there is nothing that reads."""
+        try:
+            found = msgspec.json.decode((self.folder / "data.json").read_bytes())
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
     # ---- figures -----------------------------------------------------------------------------------------------------
     def append(self, row: Mapping[str, Any], *, flush: bool = False) -> None:
         """Adds a tick to ``stats.jsonl``. flush: to the disk, for what follows relies on it."""
@@ -259,9 +275,12 @@ class Run:
                 with atomic(file) as part:
                     part.write_bytes(text)
 
-    def record(self, step: int, figures: Mapping[str, Mapping[str, Any]]) -> None:
-        """Adds an evaluation of the checkpoint of ``step`` to ``metrics.jsonl``."""
-        self._append("metrics.jsonl", {"step": step, "metrics": figures}, flush=True)
+    def record(
+        self, step: int, figures: Mapping[str, Mapping[str, Any]], *, reading: Mapping[str, Any] | None = None
+    ) -> None:
+        """Adds an evaluation of the checkpoint of ``step`` to ``metrics.jsonl``. reading: what was read for it."""
+        more = {} if reading is None else {"reading": reading}
+        self._append("metrics.jsonl", {"step": step, "metrics": figures, **more}, flush=True)
 
     def metrics(self) -> list[dict[str, Any]]:
         """The evaluations so far: ``step`` and ``metrics``, each with value, std, n and recipe. Raises RunError for a
@@ -371,7 +390,8 @@ class Run:
             "run": str(self.folder),
             "system": c.system,
             "preset": c.preset,
-            "data": c.data,
+            "data": placed(c.data, c.data_root),
+            "reading": [reading] if (reading := self.reading()) is not None else [],
             "step": step,
             "steps": c.steps,
             "imported": c.imported,
@@ -389,7 +409,7 @@ class Run:
     def commands(self) -> list[str]:
         """What to type next, the likeliest first: go on training if it is not done, then what the verbs allow."""
         c, run = self.config, shlex.quote(str(self.folder))
-        data, imported = shlex.quote(c.data), c.imported is not None
+        data, imported = shlex.quote(placed(c.data, c.data_root)), c.imported is not None
         train = self.train_command(out=self.folder)
         if imported:  # it has no data, and is trained on from in another folder
             data = "SPEC"
@@ -508,9 +528,10 @@ def runs(folder: str | Path = "runs", warn: Callable[[str], None] = note) -> lis
     return found
 
 
-def load(run: str | Path, *, raw: bool = False, device: str = "cpu") -> Game:
-    """The trained game of a run folder, ready for its verbs: the averaged weights, or the ``raw`` ones.
+def load(run: Run | str | Path, *, raw: bool = False, device: str = "cpu") -> Game:
+    """The trained game of a run or its folder, ready for its verbs: the averaged weights, or the ``raw`` ones.
 
     Raises RunError where there is no run or no checkpoint, Damaged where none is whole.
     """
-    return Run.open(run).load_game(raw=raw, device=device)
+    run = run if isinstance(run, Run) else Run.open(run)
+    return run.load_game(raw=raw, device=device)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import re
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -40,6 +42,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     leaves: dict[str, Any]  # the system's config, resolved
     changed: list[str] = []  # the leaves in which it differs from the preset
     data: str  # the spec
+    data_root: str | None = None  # the folder that a relative path in it starts from; None: it names no path
     streamed: bool = False  # read from its files each time, so that they may change under the run
     fingerprint: str  # of the data's content
     schema: dict[str, list[int]]
@@ -70,6 +73,40 @@ def missing_parts(config: RunConfig) -> list[str]:
     """The nets of an imported run that no file was given for (``G_B``, ``D_A``, ...): their weights are fresh, and what
     needs them is to be refused. Of a trained run: none."""
     return [part for part, digest in (config.imported or {}).items() if not digest]
+
+
+def placed(data: str, root: str | None) -> str:
+    """A data spec whose path starts from the folder ``root``, as it reads in this process's folder.
+
+    It stays as it is where it names no path (root is None), its path is absolute, or ``root`` is this folder.
+    """
+    if root is None or os.path.realpath(root) == os.path.realpath(os.curdir):
+        return data
+    source, mark, keys = data.partition("?")
+    match = re.match(r"[a-z][a-z-]+:", source)
+    kind = match[0] if match else ""
+    start = escaped(root)
+    source = source.removeprefix(kind)
+    parts = source.split(",")
+    for i in range(1, len(parts)):  # A,B may name two folders; a name may have a comma of its own
+        two = ",".join(parts[:i]), ",".join(parts[i:])
+        if kind and all(os.path.isdir(unescaped(_joined(start, one))) for one in two):
+            return f"{kind}{','.join(_joined(start, one) for one in two)}{mark}{keys}"
+    return f"{kind}{_joined(start, source)}{mark}{keys}"
+
+
+def _joined(root: str, path: str) -> str:
+    return os.path.normpath(os.path.join(root, path)) if not path.startswith("~") else path
+
+
+def escaped(path: str) -> str:
+    """A path as the source of a data spec."""
+    return path.replace("%", "%25").replace("?", "%3F")
+
+
+def unescaped(source: str) -> str:
+    """The path that the source of a data spec names."""
+    return re.sub("%3F|%25", lambda one: "?" if one[0].upper() == "%3F" else "%", source, flags=re.I)
 
 
 def origins() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -17,16 +18,18 @@ from torch import nn
 from ganvas import parallel
 from ganvas.calibrate import calibrate, rows_together
 from ganvas.console import meter, note
-from ganvas.data import Batches
+from ganvas.data import Batches, Dataset, contact_sheet, reading_of
 from ganvas.devices import hardware
 from ganvas.engine import Engine
 from ganvas.errors import Damaged, DataError, Diverged, RunError, Stopped, UsageError, nearest
 from ganvas.evaluation import evaluate
 from ganvas.figures import ALL as METRICS
 from ganvas.figures import BACK, larger_is_better
+from ganvas.files import writing
 from ganvas.game import Game
 from ganvas.health import verdicts
 from ganvas.memory import hold_memory
+from ganvas.ops.sheet import save_image
 from ganvas.planning import PRECISIONS, Plan, check_types, opened, plan, start_of
 from ganvas.run import Checkpoint, Run
 from ganvas.settings import carried_on, missing_parts, trained_on
@@ -36,6 +39,7 @@ from ganvas.streams import Purpose, stream
 
 VALID_BATCHES = 8  # of the held-out rows, at every checkpoint
 CALIBRATION_IMAGES = 1024  # at every checkpoint, so that a killed run samples as well as a finished one
+SHEET_PIXELS = 4_000_000  # of the sheet of the data, about
 BEST_IMAGES = 2000  # that --keep-best scores a checkpoint on
 
 
@@ -46,10 +50,10 @@ def train(
     """Trains, or resumes; returns the run.
 
     system: its name, as ``systems()`` lists them. minutes: budget of the whole call; when it is spent, training stops
-    at a checkpoint. quiet: no progress. The other arguments are those of `ganvas.planning.plan`: ``data`` (a data
-    spec), ``preset``, ``steps``, ``seed``, ``batch_size``, ``accumulate``, ``device``, ``precision``, ``compile``,
-    ``checkpoint_every``, ``keep``, ``keep_best``, ``tick_every``, ``init``, ``out``, ``new``, and the leaves of the
-    system's config.
+    at a checkpoint. quiet: no progress, and nothing on what was read. The other arguments are those of
+    `ganvas.planning.plan`: ``data`` (a data spec), ``preset``, ``steps``, ``seed``, ``batch_size``, ``accumulate``,
+    ``device``, ``precision``, ``compile``, ``checkpoint_every``, ``keep``, ``keep_best``, ``tick_every``, ``init``,
+    ``out``, ``new``, and the leaves of the system's config.
 
     Raises UsageError, DataError and RunError for what cannot be done; Diverged when a gradient leaves the finite
     numbers; Stopped after SIGINT, SIGTERM or SIGHUP, with a checkpoint saved.
@@ -72,6 +76,21 @@ def train(
             finally:
                 training.batches.close()
     return run
+
+
+def _keep_reading(run: Run, dataset: Dataset, quiet: bool) -> None:
+    """Says what is trained on, and keeps that in the run with a sheet of it."""
+    reading = reading_of(dataset)
+    if not quiet:
+        reading.tell()
+    sheet = run.folder / "data.png"
+    if run.reading() != reading.to_json() or not sheet.exists():
+        with writing(sheet):
+            pixels = max(
+                (math.prod(shape[1:]) for shape in dataset.schema.fields.values() if len(shape) == 3), default=1
+            )
+            save_image(contact_sheet(dataset, max(8, min(64, SHEET_PIXELS // pixels))), sheet)
+        run.keep_reading(reading.to_json())
 
 
 class _Training:
@@ -135,6 +154,8 @@ class _Training:
                 note(f"{name}: {value} (chosen automatically; fixed for this run)")
             if (why := self.config.not_exportable) is not None:
                 note(f"note: this run cannot be exported: {why}")
+        if parallel.rank() == 0:
+            _keep_reading(self.run, self.whole.dataset, self.quiet)
         if first >= self.config.steps:
             self.run.config = Run.open(self.run.folder).config  # nothing is trained, and nothing changes
             if not self.quiet:
@@ -326,7 +347,7 @@ class _Training:
                 found = {name: figure.get("value") for name, figure in row["metrics"].items()}
                 break
         else:
-            figures = evaluate(self.run, metrics=[metric], n=BEST_IMAGES, device=str(self.device))
+            figures = evaluate(self.run, metrics=[metric], n=BEST_IMAGES, device=str(self.device), quiet=True)
             found = {name: figure.value for name, figure in figures.items()}
         if metric not in found:  # of two directions the other one alone could be measured
             raise UsageError(f"--keep-best {metric} cannot be measured on {self.config.data}: name another.")

@@ -8,7 +8,8 @@ every region goes on as itself, and the net sees no void and no border that are 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -17,8 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ganvas.data import Dataset, open_input
+from ganvas.data import Dataset, open_input, parse
 from ganvas.errors import DataError, UsageError
+from ganvas.inputs import is_own
+from ganvas.nets.isola import ResnetGenerator
 from ganvas.ops.legend import ids_in, with_legend
 from ganvas.ops.maps import VOID, coloured
 from ganvas.ops.sheet import save_image, save_pixels, table, to_uint8
@@ -80,21 +83,34 @@ def inputs(run: Run, game: Any, spec: str, *, direction: str | None = None, inst
     folder of instance maps, where the spec has none of its own. Raises UsageError, DataError where they do not fit.
     """
     c, folder = run.config, run.folder
+    own = partial(is_own, run)
     if not reads_labels(run):
         if instances is not None:
             raise UsageError(f"{folder} translates pictures, not label maps: leave --instances away.")
         member = (direction or c.leaves.get("direction") or "AtoB")[0]
-        dataset = open_input(spec, field="image", like=c.data, member=member)
+        dataset = open_input(spec, field="image", like=_preparation(run, game), member=member, own=own)
         wanted, found = c.schema[member][0], dataset.schema["image"][0]
         if wanted != found:
             raise DataError(f"{folder} takes pictures of {wanted} channels, and those of {spec} have {found}.")
         return dataset
     if instances is not None and not bounded(game):
         raise UsageError(f"{folder} was trained without instance maps: leave --instances away.")
-    dataset = open_input(spec, field="labels", like=c.data, classes=len(c.classes), instances=instances)
+    dataset = open_input(spec, field="labels", like=c.data, classes=len(c.classes), instances=instances, own=own)
     if bounded(game) and "instances" not in dataset.schema:
         raise UsageError(f"{folder} was trained with instance maps, and {spec} has none: --instances FILE or FOLDER.")
     return dataset
+
+
+def _preparation(run: Run, game: Any) -> str:
+    """The data spec whose preparation images get. An imported net that is fully convolutional keeps each image's size,
+    unless the import was told one (which is then the window, too)."""
+    own = parse(run.config.data)
+    free = run.config.imported is not None and all(isinstance(net, ResnetGenerator) for net in _generators(game))
+    return str(replace(own, load_size=None)) if free and own.crop is None else run.config.data
+
+
+def _generators(game: Any) -> list[nn.Module]:
+    return [net for name, net in game.named_children() if name in ("G", "G_A", "G_B")]
 
 
 def style_picture(run: Run, spec: str) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import torch
@@ -45,7 +45,14 @@ class CycleError(PairMetric):
 
 
 def translation_figures(
-    game: Game, dataset: Dataset, tools: Tools, *, n: int, seed: int, segmenter: Segmenter | None = None
+    game: Game,
+    dataset: Dataset,
+    tools: Tools,
+    *,
+    n: int,
+    seed: int,
+    segmenter: Segmenter | None = None,
+    lacks: Collection[str] = (),
 ) -> Figures:
     """The figures of a game's translations, of both directions where it has both (the second's end in ``-BtoA``).
 
@@ -58,13 +65,16 @@ def translation_figures(
     or of the split that the spec names. ``cycle`` is the error of A translated there and back.
 
     Pictures are as `Dataset.tensors` gives them: where the data is cropped, the centred window. Row i is translated by
-    (seed, i). Metrics that cannot be had are told and left out, as `Tools` says.
+    (seed, i). Metrics that cannot be had are told and left out, as `Tools` says. lacks: nets of the game that were
+    neither trained nor imported: no direction is measured that needs one.
     """
     figures: Figures = {}
     failures: dict[str, DataError] = {}
     names = tools.names
-    for number, way in enumerate(ways(game, dataset.schema)):
-        mine = tools if number == 0 else Tools(names)  # sums of their own
+    there = ways(game, dataset.schema)
+    able = [way for way in there if not {"G", f"G_{way.direction[0]}"} & set(lacks)]
+    for way in able:
+        mine = tools if way is able[0] else Tools(names)  # sums of their own
         try:
             if dataset.kind == "unpaired":
                 found = _towards_domain(game, dataset, mine, way, n, seed)
@@ -73,7 +83,7 @@ def translation_figures(
         except DataError as error:
             failures[way.direction] = error
             continue
-        figures |= {name if number == 0 else name + BACK: figure for name, figure in found.items()}
+        figures |= {name if way is there[0] else name + BACK: figure for name, figure in found.items()}
     for direction, failure in failures.items():
         if not figures:
             raise failure

@@ -43,7 +43,8 @@ def refused(ganvas_cli: Command, here: Path) -> Refusal:
         said = ganvas_cli(*words, code=code)
         assert said.out == ""
         *notes, sentence = said.err.splitlines()
-        assert all(" left out: " in note or note.startswith("note: ") for note in notes)
+        beside = ("note: ", "read ", "left out of ")
+        assert all(" left out: " in note or note.startswith(beside) for note in notes)
         assert sentence.startswith("ganvas: ")
         assert sentence.endswith(".")
         assert "a bug of ours" not in sentence

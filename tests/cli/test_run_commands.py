@@ -222,7 +222,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(
     said = ganvas_cli(*command.replace("RUN", "run").split(), "--json")
     assert "checkpoint-00000006 is damaged (ema.safetensors is not what was written" in said.err
     assert "using checkpoint-00000003" in said.err
-    assert said.err.count("\n") == 1
+    assert len([line for line in said.err.splitlines() if not line.startswith("read ")]) == 1
     if command.startswith("sample"):
         game: Any = Run.open(folder).load_game(warn=lambda _: None)
         with np.load("a.npz") as arrays:

@@ -44,7 +44,10 @@ def test_a_folder_of_pictures_becomes_a_folder_of_translations(
     for name, picture in pictures.items():
         save(here / "zoo" / name, picture)
     said = ganvas_cli("translate", translators("cyclegan"), "zoo", "--out", "out", "--direction", "BtoA")
-    assert (said.out, said.err) == ("out\n", "")
+    assert (said.out, said.err.splitlines()) == (
+        "out\n",
+        ["read zoo: 3 images; 3 sizes from 30x9 to 51x40; kept at their own size"],
+    )
     found = {str(path.relative_to("out")): pixels(path) for path in Path("out").rglob("*.png")}
     assert {name: picture.shape for name, picture in found.items()} == {
         "a.png": (40, 51, 3), "b/a.png": (32, 32, 3), "b/c.png": (9, 30, 3),
@@ -96,7 +99,7 @@ def test_a_sheet_is_for_looking_at_and_says_what_it_leaves_out(
         save(here / "zoo" / f"{i:02d}.png", noise(i, 8, 8))
     said = ganvas_cli("translate", translators("cyclegan"), "zoo", "--out", "a.png", "--json")
     assert said.json["n"] == 16
-    assert said.err == "note: a.png shows the first 16 of 17; a folder gets all.\n"
+    assert said.err.splitlines()[1:] == ["note: a.png shows the first 16 of 17; a folder gets all."]
 
 
 def test_one_picture_becomes_one_picture_of_its_own_size(
@@ -273,7 +276,7 @@ def test_ctrl_c_leaves_nothing_half_written(
     folder = translators("cyclegan")
     monkeypatch.setattr(Image.Image, "save", interrupted)
     assert run(["translate", str(folder), "zoo", "--out", "out"]) == 130
-    assert capsys.readouterr().err == "ganvas: interrupted\n"
+    assert capsys.readouterr().err.splitlines()[-1] == "ganvas: interrupted"
     assert [path.name for path in here.iterdir()] == ["zoo"]
 
 

@@ -202,8 +202,75 @@ def test_of_files_beside_each_other_those_are_instance_maps_that_say_so(folder: 
         open_input(label, **how, instances="~nosuch/x.png")  # type: ignore[arg-type]
 
 
-def test_what_cannot_be_read_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_read_is_left_out_and_kept_to_be_told(tmp_path: Path) -> None:
     at = write(tmp_path, {**{f"in/{i}.png": noise(i, 4, 4, 3) for i in range(5)}, "in/bad.jpg": b"no picture"})
-    assert len(open_input(f"{at}/in", field="image", like="unpaired:x?crop=4")) == 5
-    assert "note: 1 of 6 in " in (said := capsys.readouterr().err)
-    assert "bad.jpg: not a picture that can be read" in said
+    data = open_input(f"{at}/in", field="image", like="unpaired:x?crop=4")
+    assert len(data) == 5
+    assert data.found["bad"]["files"] == {"bad.jpg": "not a picture that can be read"}
+
+
+OWN_SIZES = [(6, 8), (12, 10), (9, 9)]
+
+
+@pytest.mark.parametrize("asked", ["crop=none", "size=none", "load_size=none", "load-size=none", "scale_width=none"])
+@pytest.mark.parametrize("source", ["sets/trainA", "sets", "unpaired:sets"])
+def test_each_image_keeps_its_own_size_where_that_is_asked_for(source: str, asked: str, folder: Path) -> None:
+    kind, _, inside = source.rpartition(":")
+    spec = f"{kind}:{folder}/{inside}" if kind else f"{folder}/{inside}"
+    data = open_input(f"{spec}?{asked}", field="image", like="unpaired:x?load_size=36&crop=32")
+    assert sides(data) == OWN_SIZES
+    assert data.found["prepared"] == "kept at their own size"
+    stretched = open_input(spec, field="image", like="unpaired:x?load_size=36")
+    assert sides(stretched) == [(36, 36)] * 3
+    assert stretched.found["prepared"] == (
+        "stretched to 36x36, as this run was trained; ?crop=none keeps each image's size"
+    )
+
+
+def test_a_size_that_is_asked_for_beside_crop_none_is_stretched_to(folder: Path) -> None:
+    data = open_input(f"{folder}/sets/trainA?size=7x5&crop=none", field="image", like="unpaired:x")
+    assert sides(data) == [(5, 7)] * 3
+    assert data.found["prepared"] == "stretched to 7x5"
+
+
+def test_the_runs_own_double_images_are_halves_and_others_are_pointed_at(tmp_path: Path) -> None:
+    at = write(tmp_path, {f"{name}/{i}.png": noise(i, 8, 16, 3) for name in ("own", "other") for i in range(3)})
+    how = {"field": "image", "like": f"paired:{at}/own?side-by-side=AB"}
+    own = open_input(f"{at}/own", **how, own=lambda asked: asked.source.endswith("own"))  # type: ignore[arg-type]
+    assert sides(own) == [(8, 8)] * 3
+    other = open_input(f"{at}/other", **how)  # type: ignore[arg-type]
+    assert sides(other) == [(8, 16)] * 3
+    (note,) = other.found["notes"]
+    assert "trained on the halves of double images; add ?side-by-side=AB" in note
+    assert "notes" not in own.found or not own.found["notes"]
+
+
+def test_what_is_read_once_leaves_no_store_and_the_runs_own_data_does(folder: Path, cache: Path) -> None:
+    before = {path.name for path in cache.glob("*/*")}
+    data = open_input(f"{folder}/sets/trainB", field="image", like="unpaired:x?size=11")
+    assert len(data) == 4
+    assert {path.name for path in (cache / "stores").glob("*")} <= before
+    (passing,) = [path for path in (cache / "passing").iterdir() if path.name not in before]
+    del data
+    gc.collect()
+    assert not passing.exists()
+    open_input(f"{folder}/sets", field="image", like="unpaired:x?size=11", member="B", own=lambda asked: True)
+    assert {path.name for path in (cache / "stores").glob("*")} - before
+
+
+def test_what_a_killed_process_left_is_cleared_and_what_lives_stays(folder: Path, cache: Path) -> None:
+    import os
+    import socket
+
+    place = cache / "passing"
+    place.mkdir(parents=True, exist_ok=True)
+    dead, alive, elsewhere = (
+        place / f"{host}-{process}-abc"
+        for host, process in ((socket.gethostname(), 2**22 + 1), (socket.gethostname(), os.getppid()), ("other", 1))
+    )
+    for path in (dead, alive, elsewhere):
+        path.mkdir(exist_ok=True)
+    open_input(f"{folder}/sets/trainB", field="image", like="unpaired:x")
+    assert [path.exists() for path in (dead, alive, elsewhere)] == [False, True, True]
+    for path in (alive, elsewhere):
+        path.rmdir()

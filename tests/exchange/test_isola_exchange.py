@@ -154,7 +154,7 @@ def test_channels_and_directions_are_read_or_said(tmp_path: Path) -> None:
     grey = save(tmp_path / "grey", resnet(3, 1, 4, 2))
     c = import_run("cyclegan", {"G_A": grey}, out=tmp_path / "a", size=(64, 32), critic_width=4).config
     assert c.schema == {"A": [3, 32, 64], "B": [1, 32, 64]}
-    assert (c.leaves["identity"], c.data) == (0.0, "unpaired:imported?load_size=64x32")
+    assert (c.leaves["identity"], c.data) == (0.0, "unpaired:imported?load_size=64x32&crop=64x32")
     c = import_run(
         "pix2pix", {"G": save(tmp_path / "u", unet(1, 3, 4, 5))}, out=tmp_path / "b", direction="BtoA"
     ).config

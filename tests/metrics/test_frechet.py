@@ -160,12 +160,22 @@ def test_bad_sets_are_refused(fd: FrechetDistance) -> None:
         fd.distance(one, two)
     with pytest.raises(DataError, match="no images"):
         fd.statistics([])
-    with pytest.raises(DataError, match="differ in shape"):
-        fd.statistics([images(2, 0), images(2, 0, 3, 40, 40)])
+    with pytest.raises(DataError, match="images of 32x32 and of 80x72: ask for a common size"):
+        fd.statistics([images(2, 0), images(2, 0, 3, 72, 80)])
     with pytest.raises(DataError, match="grey or RGB"):
         fd.statistics([images(2, 0, 2, 32, 32)])
     with pytest.raises(DataError, match="grey or RGB"):
         fd.statistics([torch.zeros(2, 3, 32, 32, dtype=torch.uint8)])
+
+
+def test_images_of_several_sizes_are_each_prepared_from_their_own(fd: FrechetDistance) -> None:
+    """Under 64 pixels all are looked at at 64x64, whatever their own size and however they are batched."""
+    a, b, c = images(3, 0), images(4, 1, 3, 40, 24), images(2, 2)
+    mixed, one = fd.statistics([[a, b], c]), fd.statistics([a, b, c])
+    alone = torch.cat([fd.extractor(batch) for batch in (a, b, c)]).double().mean(0)
+    assert (mixed.n, one.n) == (9, 9)
+    torch.testing.assert_close(mixed.mean, alone, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(one.covariance, mixed.covariance, rtol=1e-5, atol=1e-8)
 
 
 def test_images_that_are_not_finite_give_no_number_and_say_why(fd: FrechetDistance) -> None:

@@ -101,7 +101,7 @@ def test_what_is_kept_is_read_and_what_is_not_is_gathered_in_one_pass(cache: Pat
 
 def test_images_that_do_not_fit_are_one_sentence() -> None:
     _, metrics = tools()
-    with pytest.raises(DataError, match=r"Images of one set differ in shape, \[3, 2, 2\] and \[3, 2, 3\]: use size="):
+    with pytest.raises(DataError, match=r"one set has images of 2x2 and of 3x2: ask for a common size"):
         gather(metrics, [images(3, 0), torch.zeros(2, 3, 2, 3)])
     with pytest.raises(DataError, match="There are no images to measure"):
         gather(metrics, [])

@@ -21,7 +21,7 @@ from ganvas.benchmark.scoring import check
 from ganvas.benchmark.table import DATA, METRICS, PROFILES, ROWS, SEVEN
 from ganvas.benchmark.workers import local
 from ganvas.console import clock, note
-from ganvas.data import Dataset, named, open_data, parse
+from ganvas.data import Dataset, named, open_data, parse, reading_of
 from ganvas.data.opening import EMBEDDED
 from ganvas.errors import DataError, GanvasError, RunError, UsageError, nearest
 from ganvas.figures import Tools
@@ -159,6 +159,7 @@ def _splits(name: str, where: str | None) -> tuple[Dataset, Dataset]:
         raise DataError(f"{train.spec} has no test split, which {name} is scored on; ?holdout=0.1 makes one.")
     if "image" not in train.schema:
         raise DataError(f"{train.spec} has no images.")
+    reading_of(train).tell()
     test = train.part(split)
     check(train, test)
     return train, test

@@ -26,7 +26,7 @@ from typing import Any
 
 import ganvas
 from ganvas import signals
-from ganvas.console import note
+from ganvas.console import hearing, note
 from ganvas.errors import GanvasError, UsageError, nearest
 from ganvas.threads import limit_spinning
 
@@ -104,11 +104,14 @@ def _run(words: list[str], json: bool) -> int:
                 known(named)
                 ready()
             function, prog, words = importer(words[1:])
-        answer = call(function, words[1:], prog=prog, ready=ready)
+        with hearing() as read:
+            answer = call(function, words[1:], prog=prog, ready=ready)
     except SystemExit:  # --help, printed
         return 0
     if os.environ.get("RANK", "0") == "0":  # under torchrun every rank comes here, and one speaks
-        _print({"command": name, "version": ganvas.__version__, **answer.fields} if json else answer.shown)
+        told = {"reading": read} if read else {}
+        fields = {"command": name, "version": ganvas.__version__, **told, **answer.fields}
+        _print(fields if json else answer.shown)
     return answer.code
 
 

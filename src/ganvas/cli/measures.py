@@ -51,7 +51,7 @@ def evaluate(
     Args:
         run: The run folder.
         data: What to measure on, prepared to the run's size.
-        metrics: Comma-separated names.
+        metrics: Names, separated by commas or spaces.
         count: How many images, or points of a mixture.
         segmenter: A net that says what it sees in pictures made of label maps, for miou.
         seed: Random seed of the samples, and of the subset where there are more images.
@@ -74,13 +74,15 @@ def compare(
 ) -> Answer:
     """Measure two sets of images against each other: folders, arrays or data specs, no model needed.
 
-    A run folder stands for its samples. Pictures that are all alike keep their size. A is the reference where a metric
+    A run folder stands for its samples, and beside it images are prepared as the run's. Else no image is resized unless
+    the recipe of a metric says so, or a data spec asks for a size (?size=64): the two images of a pair must be of one
+    size, and different pairs may be of different sizes. A is the reference where a metric
     has one, such as the real images of precision and recall.
 
     Args:
         a: One set.
         b: The other.
-        metrics: Comma-separated names.
+        metrics: Names, separated by commas or spaces.
         count: How many images of each set.
         seed: Random seed of the samples, and of the subset.
         device: Device to work on.

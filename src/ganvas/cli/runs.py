@@ -161,6 +161,7 @@ def spelt_out(words: Sequence[str], config: type[Any]) -> list[str]:
 def _train(system: str, training: Training, leaves: dict[str, Any]) -> Answer:
     import msgspec
 
+    from ganvas.data import reading_of
     from ganvas.planning import plan
     from ganvas.training import train as go
 
@@ -168,6 +169,7 @@ def _train(system: str, training: Training, leaves: dict[str, Any]) -> Answer:
     arguments |= leaves
     if training.dry_run:
         asked = plan(system, **arguments)
+        reading_of(asked.dataset).tell()
         for sentence in asked.doubts:
             note(f"note: {sentence}.")
         config = msgspec.to_builtins(asked.config)
@@ -262,7 +264,7 @@ def _facts(run: Run, found: dict[str, Any]) -> str:
     rows = {
         "run": found["run"],
         "system": f"{c.system}, preset {c.preset}" + "".join(f", {name} {c.leaves[name]}" for name in c.changed),
-        "data": f"{c.data} ({shapes}{f', {len(c.classes)} classes' if c.classes else ''})",
+        "data": f"{found['data']} ({shapes}{f', {len(c.classes)} classes' if c.classes else ''})",
         "steps": f"{found['step']:,} of {found['steps']:,} in {clock(found['seconds'])}" if c.imported is None else "",
         "imported": "\n".join(
             f"{part} from a file of SHA-256 {digest}" if digest else f"no {part}: what needs it is refused"

@@ -34,7 +34,9 @@ def translate(
 ) -> Answer:
     """Translate images or label maps: one image to one image, a folder to a folder, or to a grid or arrays.
 
-    Images are prepared as the run's data was, unless a data spec says otherwise, and may be of any size.
+    Images are prepared as the run's data was, which is said: those of a run with load_size are stretched to that size.
+    INPUT?crop=none keeps each image at its own size, whatever it is, and INPUT?load_size=640x360 asks for another. An
+    imported CycleGAN keeps each image's size unless told otherwise.
 
     Args:
         run: The run folder.
@@ -54,6 +56,7 @@ def translate(
     """
     import numpy as np
 
+    from ganvas.data import reading_of
     from ganvas.output import kind_of
     from ganvas.settings import missing_parts
     from ganvas.translating import Wish, checked, inputs, save_translations, style_picture, translations
@@ -74,6 +77,7 @@ def translate(
     )
     way = checked(game, wish, lacks)
     dataset = inputs(opened, game, input, direction=way, instances=instances)
+    reading_of(dataset).tell()
     n = len(dataset)
     if kind == "sheet" and n > SHEET_ROWS:
         note(f"note: {out} shows the first {SHEET_ROWS} of {n}; a folder gets all.")

@@ -93,13 +93,14 @@ def encode(
     """
     import numpy as np
 
-    from ganvas.inputs import fitting
+    from ganvas.inputs import fitting, told
     from ganvas.output import kind_of, save_arrays
 
     kind_of(out, among=("arrays",))
     opened, game = load(run, "encode", device)
-    dataset = fitting(opened, input)
+    dataset = fitting(opened, input, kept=False)
     n = _at_most(count, dataset)
+    told(opened, dataset).tell()
     found: dict[str, list[Any]] = {"codes": [], "labels": []}
     for batch in _batches(dataset, n, game):
         found["codes"].append(game.encode(batch["image"], label=batch.get("label")).cpu().numpy())
@@ -132,15 +133,16 @@ def reconstruct(
     """
     import numpy as np
 
-    from ganvas.inputs import fitting
+    from ganvas.inputs import fitting, told
     from ganvas.output import kind_of, save_images
 
     kind = kind_of(out)
     if grid and kind != "sheet":
         raise UsageError(f"--grid draws one image: give --out a name such as grid.png, not {out}.")
     opened, game = load(run, "reconstruct", device)
-    dataset = fitting(opened, input)
+    dataset = fitting(opened, input, kept=False)
     n = _at_most(count if count is not None or kind != "sheet" else SHEET_IMAGES, dataset)
+    told(opened, dataset).tell()
 
     def batches() -> Iterator[Tensor]:
         for i, batch in enumerate(_batches(dataset, n, game)):
@@ -280,11 +282,13 @@ def _code(run: Run, game: Any, image: str, label: int | None) -> Tensor:
     """The code [Z] of one picture."""
     import torch
 
-    from ganvas.inputs import fitting
+    from ganvas.inputs import fitting, told
 
     if "encode" not in run.config.verbs:
         raise UsageError(f"{run.folder} is a run of {run.config.system}, which encodes no image: use seeds.")
-    batch = next(_batches(fitting(run, image, labelled=False), 1, game))
+    dataset = fitting(run, image, labelled=False, kept=False)
+    told(run, dataset).tell()
+    batch = next(_batches(dataset, 1, game))
     classes = None if not run.config.leaves.get("conditional") else torch.tensor([label or 0]).to(batch["image"].device)
     code: Tensor = game.encode(batch["image"], label=classes)[0]
     return code

@@ -16,6 +16,8 @@ stream.py    what never enters the store, and its order
 groups.py    pairs, unpaired sets, label maps  gathering.py those into a store
 maps.py      ids of classes and instances      geometry.py  sizes, windows and flips
 members.py   rows of several pictures          inputs.py     what is translated, each picture whole
+places.py    which place a spec names          passing.py    stores that nobody will ask for again
+reading.py   what was read, and left out       direct.py     images read one by one, at their own size
 """
 
 from __future__ import annotations

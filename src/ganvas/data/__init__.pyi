@@ -3,8 +3,14 @@ from .batches import Batches as Batches
 from .batches import Order as Order
 from .contact import contact_sheet as contact_sheet
 from .dataset import Dataset as Dataset
+from .direct import Direct as Direct
+from .direct import open_direct as open_direct
 from .inputs import open_input as open_input
 from .opening import open_data as open_data
+from .places import is_path as is_path
+from .places import same_place as same_place
+from .reading import Reading as Reading
+from .reading import reading_of as reading_of
 from .spec import GROUPED as GROUPED
 from .spec import Spec as Spec
 from .spec import keys as keys

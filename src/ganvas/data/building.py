@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from ganvas.data.colors import RangeUnknown, Reading, Remarks, extrema, is_deep
+from ganvas.data.colors import Decoding, RangeUnknown, Remarks, extrema, is_deep
 from ganvas.data.pictures import MOST_PIXELS, Preparation, SizesDiffer, decode, opened, prepare, quietly, upright_size
 from ganvas.data.ranges import SIXTEEN_BITS, Extrema, decide, sentence
 from ganvas.data.source import BadPicture, Block, Encoded, Part, Pixels, Rows, Scan, Source, Vectors, printable
@@ -55,7 +55,7 @@ def build(source: Source, spec: Spec, building: Building, *, natural: bool = Fal
     scan = source.scan()
     chosen = choose(scan, spec)
     prepared = preparation(source, scan, spec, natural)
-    reading, notes = reading_of(spec), list[str]()
+    reading, notes = decoding_of(spec), list[str]()
     while True:
         try:
             _fill(source, scan, chosen, prepared, spec, building, reading)
@@ -75,12 +75,12 @@ def build(source: Source, spec: Spec, building: Building, *, natural: bool = Fal
     told(building.found, spec, reading, notes)
 
 
-def reading_of(spec: Spec) -> Reading:
+def decoding_of(spec: Spec) -> Decoding:
     """How a spec reads files: its range, and how large images may be."""
-    return Reading(spec.range, spec.max_pixels or MOST_PIXELS)
+    return Decoding(spec.range, spec.max_pixels or MOST_PIXELS)
 
 
-def ranged(pictures: Iterable[Encoded], reading: Reading, where: str) -> tuple[Reading, str]:
+def ranged(pictures: Iterable[Encoded], reading: Decoding, where: str) -> tuple[Decoding, str]:
     """The reading with the range that the numbers of all those images are in, and a sentence on it, if there
     are any. Images of 8 bits are passed over by their headers. Raises DataError where the numbers do not tell."""
     seen = Extrema()
@@ -99,7 +99,7 @@ def ranged(pictures: Iterable[Encoded], reading: Reading, where: str) -> tuple[R
     return replace(reading, range=chosen), sentence(chosen, seen, "images of more than 8 bits") if seen else ""
 
 
-def told(found: dict[str, Any], spec: Spec, reading: Reading, notes: list[str]) -> None:
+def told(found: dict[str, Any], spec: Spec, reading: Decoding, notes: list[str]) -> None:
     """Puts into ``found`` what there is to say of the values that were read: ``notes``, ``range`` (as the key takes it)
     and ``range_by`` (format, values or spec), where any image or array has more than 8 bits."""
     remarks = reading.remarks
@@ -177,7 +177,7 @@ def first_sizes(scan: Scan, most: int | None = None) -> Iterator[Size]:
                 yield size
 
 
-def _prepared(block: Block, preparation: Preparation, reading: Reading) -> _Done:
+def _prepared(block: Block, preparation: Preparation, reading: Decoding) -> _Done:
     """One block, in a thread."""
     if not isinstance(block, list):
         return _prepared_array(block, preparation)
@@ -218,7 +218,7 @@ def _fill(
     preparation: Preparation,
     spec: Spec,
     building: Building,
-    reading: Reading,
+    reading: Decoding,
 ) -> None:
     total = sum(len(rows) for _, rows in chosen.values())
     sizes: Counter[str] = Counter()
@@ -261,11 +261,18 @@ def _fill(
             "classes": counts,
             "sizes": dict(sizes.most_common(10)),
             "different_sizes": len(sizes),
+            "extremes": extremes(sizes),
             "modes": dict(modes.most_common()),
             "bad": {"count": len(bad), "of": total, "files": {printable(file): reason for file, reason in bad[:NAMED]}},
             **scan.found,
         }
     )
+
+
+def extremes(sizes: Iterable[str]) -> list[str]:
+    """The smallest and the largest of sizes such as ``640x480``, by their pixels; none of none."""
+    in_order = sorted(sizes, key=lambda size: (math.prod(map(int, size.split("x"))), size))
+    return [in_order[0], in_order[-1]] if in_order else []
 
 
 def tolerate(where: str, bad: int, total: int, named: list[tuple[str, str]], spec: Spec) -> None:

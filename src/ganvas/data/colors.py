@@ -69,7 +69,7 @@ class Remarks:
 
 
 @dataclass(frozen=True)
-class Reading:
+class Decoding:
     """How the files of a data set are read. range: which numbers are black and white, None where that was not decided
     yet. most: pixels that an image may have."""
 
@@ -89,7 +89,7 @@ class Look:
     remarks: Remarks | None = None
 
 
-def look(image: Image.Image, reading: Reading, name: str) -> Look:
+def look(image: Image.Image, reading: Decoding, name: str) -> Look:
     """How an image is to be read, from its header. Raises RangeUnknown, BadPicture."""
     info = image.info
     if image.mode in ("RGB", "L") and "icc_profile" not in info and reading.range is None:

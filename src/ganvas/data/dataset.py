@@ -45,6 +45,9 @@ class Dataset:
         }
         self.schema = Schema({field: _shape(field, c) for field, c in self._columns.items()}, self._classes())
 
+    said: Mapping[str, Any] = {}
+    """What is to be found of it beside what its store holds, as JSON."""
+
     def _about(self, spec: Spec, kind: str, splits: Mapping[str, int], mixture: str | None = None) -> None:
         spec = replace(spec, split=spec.split and find_split(spec.split, splits))
         self.spec, self.kind, self.flip, self.mixture, self._spec = str(spec), kind, spec.flip, mixture, spec
@@ -86,6 +89,7 @@ class Dataset:
             "splits": dict(self.splits),
             "fields": {field: list(shape) for field, shape in self.schema.fields.items()},
             **found,
+            **self.said,
             "fingerprint": self.fingerprint,
         }
 

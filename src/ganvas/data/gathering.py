@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ganvas.data.building import NAMED, choose, in_threads, progress, ranged, reading_of, told, tolerate
-from ganvas.data.colors import RangeUnknown, Reading, Remarks
+from ganvas.data.building import NAMED, choose, decoding_of, extremes, in_threads, progress, ranged, told, tolerate
+from ganvas.data.colors import Decoding, RangeUnknown, Remarks
 from ganvas.data.geometry import Geometry, nearest
 from ganvas.data.groups import Group, Row
 from ganvas.data.maps import instances_of, is_mask, labels_of, read_ids
@@ -62,7 +62,7 @@ def gather(group: Group, spec: Spec, building: Building, *, alike: bool) -> None
     rows, says = group.complete()
     chosen = pick(rows, spec)
     total = sum(len(rows) for sides in chosen.values() for rows in sides.values())
-    reading, notes = reading_of(spec), list[str]()
+    reading, notes = decoding_of(spec), list[str]()
     masks = _are_masks(group, spec, chosen, reading)
     while True:
         read = partial(_read, group, Geometry.of(spec), 1 if spec.channels == "grey" else 3, reading, masks)
@@ -99,7 +99,7 @@ def _pictures(group: Group, row: Row) -> Iterator[Encoded]:
     return (Encoded(path, f"{group.root}{path}") for name, path in row.files.items() if name not in MAPS)
 
 
-def _are_masks(group: Group, spec: Spec, chosen: Mapping[str, Mapping[str, list[Row]]], reading: Reading) -> bool:
+def _are_masks(group: Group, spec: Spec, chosen: Mapping[str, Mapping[str, list[Row]]], reading: Decoding) -> bool:
     """Whether label maps are read as masks of the classes 0 and 1: where that is asked for, or where 0 and 255 are all
     that the maps hold. The first map with another id ends the search."""
     if group.kind != "labels" or no_class_of(spec) == "255":
@@ -162,7 +162,7 @@ def fill(
         for split, sides in chosen.items():
             for side, rows in sides.items():
                 written = 0
-                for done in _in_order(rows, read):
+                for done in in_order(rows, read):
                     bar.update(1)
                     if done.bad:
                         bad.append((done.file, done.bad))
@@ -189,6 +189,7 @@ def fill(
             "highest": highest,
             "sizes": dict(sizes.most_common(10)),
             "different_sizes": len(sizes),
+            "extremes": extremes(sizes),
             "modes": dict(modes.most_common()),
             "bad": {"count": len(bad), "of": total, "files": {printable(file): reason for file, reason in bad[:NAMED]}},
         }
@@ -220,7 +221,7 @@ def _count(done: Gathered, split: str, pixels: dict[str, list[int]], highest: di
 
 
 # ---- one row ---------------------------------------------------------------------------------------------------------
-def _read(group: Group, geometry: Geometry, channels: int, reading: Reading, masks: bool, row: Row) -> Gathered:
+def _read(group: Group, geometry: Geometry, channels: int, reading: Decoding, masks: bool, row: Row) -> Gathered:
     """One row, in a thread. Raises DataError for a label id that no class can have."""
     first = next(iter(row.files.values()))
     done = Gathered(row.name, first, bad=row.lack)
@@ -244,14 +245,14 @@ def take(
     done: Gathered,
     files: Mapping[str, Encoded],
     prepare: Callable[[Size], Preparation],
-    reading: Reading | None = None,
+    reading: Decoding | None = None,
     *,
     scaled: bool = False,
     masks: bool = False,
 ) -> Gathered:
     """Reads the files of a row's fields into it, or says in it why they cannot be. scaled: a size was asked for, and
     files of several sizes are brought to it. masks: label maps hold 0 and 255 for the classes 0 and 1."""
-    reading = reading or Reading()
+    reading = reading or Decoding()
     first: list[tuple[Size, Preparation]] = []  # what the others have to fit
 
     def fitted(size: Size, name: str) -> Preparation:
@@ -311,7 +312,7 @@ def _append(building: Building, split: str, side: str, done: Gathered) -> None:
 
 
 # ---- all rows --------------------------------------------------------------------------------------------------------
-def _in_order(rows: Iterable[T], read: Callable[[T], Gathered]) -> Iterator[Gathered]:
+def in_order(rows: Iterable[T], read: Callable[[T], Gathered]) -> Iterator[Gathered]:
     """Rows read on every core, in their order; so many at a time are in memory, however many there are."""
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     waiting: deque[Future[list[Gathered]]] = deque()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -12,8 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ganvas.console import note
-from ganvas.data.building import choose, reading_of, tolerate
+from ganvas.data.building import choose, decoding_of, tolerate
 from ganvas.data.folders import is_picture, listing
 from ganvas.data.gathering import Gathered, fill, pick, take
 from ganvas.data.geometry import Geometry, nearest
@@ -22,6 +22,7 @@ from ganvas.data.maps import labels_of
 from ganvas.data.members import Members
 from ganvas.data.opening import find
 from ganvas.data.pictures import prepare, read_halves
+from ganvas.data.reading import scaling
 from ganvas.data.source import BadPicture, Encoded, Part, Pixels, Rows, Source, find_split, stamp
 from ganvas.data.spec import Spec, parse
 from ganvas.data.store import Building, obtain, passing
@@ -43,17 +44,24 @@ def open_input(
     classes: int | None = None,
     instances: str | None = None,
     member: str = "A",
+    own: Callable[[Spec], bool] = lambda asked: False,
 ) -> Members:
     """What a file, a folder or any data spec holds, as rows of a field ``image``, or ``labels`` (and ``instances``),
     each whole and of its own size (`Members.whole`).
 
     field: "image" or "labels". like: the data spec of the run that is to take them: they are prepared as it says (the
     whole picture stretched to the size of its windows, as the published tests do it, scaled to its width, or resized to
-    its size; else as they are), unless ``spec`` says how. classes: how many there are. instances: a file or folder of
-    instance maps, matched by name. member: whose pictures to take where the data has A and B. Raises UsageError for a
-    spec that makes no sense, DataError for data that cannot be used.
+    its size; else as they are), unless ``spec`` says how; ``crop=none`` without a size keeps each at its own, and so do
+    ``size=none`` and the like. classes: how many there are. instances: a file or folder of instance maps, matched by
+    name. member: whose pictures to take where the data has A and B. own: whether a spec names the run's own data, which
+    is then read as it was (halves of double images are halves), and stays in the store; all else is gone with the rows.
+    Raises UsageError for a spec that makes no sense, DataError for data that cannot be used.
     """
-    asked, run = parse(spec), parse(like)
+    plain, keeps_size = _without_none(spec)
+    asked, run = parse(plain), parse(like)
+    same = own(asked)
+    if same:
+        asked = replace(asked, kind=run.kind, side_by_side=asked.side_by_side or run.side_by_side)
     if asked.stream:
         raise UsageError(f"stream=true makes no sense of {spec!r}: what is translated is read into the store.")
     asked = replace(asked, channels=asked.channels or run.channels, range=asked.range or run.range)
@@ -62,16 +70,44 @@ def open_input(
     try:
         found = group(asked, prefer)
         maps = None if instances is None else _by_stem(Path(instances))
-        own = any((asked.size, asked.load_size, asked.scale_width, found is None and asked.crop))
-        geometry = _whole(asked, single=found is None) if own else _whole(run, single=False)
+        told = keeps_size or any((asked.size, asked.load_size, asked.scale_width, found is None and asked.crop))
+        geometry = _whole(asked, single=found is None) if told else _whole(run, single=False)
         if found is None:
             given, read = _of_source(find(asked), asked, field, geometry, maps)
         else:
             given, read = _of_group(found, asked, field, geometry, maps, member)
         asked = replace(asked, classes=classes if field == "labels" else None)
-        return _stored(given, asked, field, geometry, maps, read)
+        rows = _stored(given, asked, field, geometry, maps, read, kept=same)
     except OSError as error:
         raise DataError(f"{error.filename or asked.source} cannot be read: {error.strerror or error}.") from error
+    done = scaling(geometry)
+    if not told and geometry != Geometry():
+        done += ", as this run was trained; ?crop=none keeps each image's size"
+    double = field == "image" and found is None and run.side_by_side and _double(rows.found["sizes"])
+    notes = [f"this run was trained on the halves of double images; {DOUBLE}"] if double else []
+    rows.said = {"spec": spec, "prepared": done, "notes": [*rows.found.get("notes", []), *notes]}
+    return rows
+
+
+DOUBLE = "add ?side-by-side=AB (or BA) if these are double images, too: they are translated whole"
+
+
+def _double(sizes: Mapping[str, int]) -> bool:
+    """Whether images look like two beside each other: about twice as wide as high."""
+    widths = [tuple(map(int, size.split("x"))) for size in sizes]
+    return bool(widths) and all(width >= 1.8 * height for width, height in widths)
+
+
+def _without_none(spec: str) -> tuple[str, bool]:
+    """The spec without keys that say ``none``, and whether they ask for each image at its own size."""
+    source, _, query = spec.partition("?")
+    pairs = query.split("&") if query else []
+    none = [pair for pair in pairs if re.fullmatch(r"(size|load[_-]size|scale[_-]width|crop)=none", pair)]
+    sized = any(re.match(r"(size|load[_-]size|scale[_-]width)=", pair) for pair in pairs if pair not in none)
+    if not none or sized:  # crop=none of a size that is asked for: stretched
+        return spec, False
+    left = "&".join(pair for pair in pairs if pair not in none)
+    return source + (f"?{left}" if left else ""), True
 
 
 def _whole(spec: Spec, *, single: bool) -> Geometry:
@@ -97,7 +133,7 @@ def _of_group(
     if not rows:
         raise DataError(f"{found.where} has no {wanted} to translate: it is {found.kind} data.")
     chosen = {split: sides[""] for split, sides in pick(rows, spec).items()}
-    split = _split(spec, chosen)
+    split = split_of(spec, chosen)
 
     def read(row: Row) -> Gathered:
         encoded = [Encoded(path, f"{found.root}{path}") for path in row.files.values()]
@@ -109,7 +145,8 @@ def _of_group(
         inside = {"instances": encoded[1]} if len(encoded) > 1 else {}
         return _read(done, {field: encoded[0], **inside}, geometry, spec, maps)
 
-    given = Given(found.where, [found.identity, wanted], split, chosen[split], len(chosen[split]))
+    told = {"left_out": list(found.left_out), "notes": list(found.notes)}
+    given = Given(found.where, [found.identity, wanted], split, chosen[split], len(chosen[split]), told)
     return given, read
 
 
@@ -121,20 +158,28 @@ def _of_source(
         raise UsageError(f"{spec.source!r} has no pictures to translate.")
     scan = source.scan()
     chosen = choose(scan, spec)
-    split = _split(spec, chosen)
+    split = split_of(spec, chosen)
     name, rows = chosen[split]
     part = scan.parts[name]
 
     def read(one: Picture) -> Gathered:
-        if isinstance(one, Encoded):
-            return _read(Gathered(one.name, one.name), {field: one}, geometry, spec, maps)
-        return _drawn(*one, field, geometry, spec, maps)
+        return read_single(one, field, geometry, spec, maps)
 
-    given = Given(source.where or spec.source, [source.identity], split, _flat(part, rows), len(rows))
+    told = {**scan.found, "left_out": [*source.left_out, *scan.found.get("left_out", [])]}
+    given = Given(source.where or spec.source, [source.identity], split, flat(part, rows), len(rows), told)
     return given, read
 
 
-def _flat(part: Part, rows: Rows) -> Iterator[Picture]:
+def read_single(
+    one: Picture, field: str, geometry: Geometry, spec: Spec, maps: Mapping[str, Encoded] | None
+) -> Gathered:
+    """One picture or label map, from a file or an array."""
+    if isinstance(one, Encoded):
+        return _read(Gathered(one.name, one.name), {field: one}, geometry, spec, maps)
+    return _drawn(*one, field, geometry, spec, maps)
+
+
+def flat(part: Part, rows: Rows) -> Iterator[Picture]:
     """The pictures of blocks, one after another."""
     at = 0
     for block in part.read(rows):
@@ -145,7 +190,7 @@ def _flat(part: Part, rows: Rows) -> Iterator[Picture]:
         at += len(block)
 
 
-def _split(spec: Spec, splits: Mapping[str, Any]) -> str:
+def split_of(spec: Spec, splits: Mapping[str, Any]) -> str:
     split = find_split(spec.split, splits) if spec.split else "train" if "train" in splits else next(iter(splits))
     if split not in splits:
         raise UsageError(f"The data {str(spec)!r} has no split {split!r}: {closest(split, splits)}.")
@@ -165,13 +210,13 @@ def _read(
         files["instances"] = beside
     prepare = partial(geometry.preparation, channels=_channels(spec))
     scaled = geometry != Geometry(crop=geometry.crop, resize=geometry.resize)
-    return take(done, files, prepare, reading_of(spec), scaled=scaled, masks=spec.void == "none")
+    return take(done, files, prepare, decoding_of(spec), scaled=scaled, masks=spec.void == "none")
 
 
 def _half(done: Gathered, file: Encoded, half: int, geometry: Geometry, spec: Spec) -> Gathered:
     try:
         halves, size, mode = read_halves(
-            file, partial(geometry.preparation, channels=_channels(spec)), reading_of(spec)
+            file, partial(geometry.preparation, channels=_channels(spec)), decoding_of(spec)
         )
     except BadPicture as error:
         done.bad = str(error)
@@ -232,13 +277,14 @@ def _by_stem(path: Path) -> dict[str, Encoded]:
 # ---- the store -------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Given:
-    """Rows to be read: where from, what they are known by, of which split, and how many."""
+    """Rows to be read: where from, what they are known by, of which split, how many, and what else was found there."""
 
     where: str
     identity: list[Any]
     split: str
     rows: Iterable[Any]
     n: int
+    found: Mapping[str, Any]
 
 
 def _stored(
@@ -248,6 +294,8 @@ def _stored(
     geometry: Geometry,
     maps: Mapping[str, Encoded] | None,
     read: Callable[[Any], Gathered],
+    *,
+    kept: bool,
 ) -> Members:
     if maps is not None and "" in maps and given.n > 1:
         raise UsageError(f"One instance map cannot be that of {given.n} label maps: name a folder of them.")
@@ -264,13 +312,10 @@ def _stored(
 
     def build(building: Building) -> None:
         fill(building, spec, given.where, {given.split: {"": given.rows}}, given.n, read)
-        building.found.update({"arrangement": [], "ignored": {}})
+        building.found.update(given.found)
 
-    store = passing(build) if given.n == 1 else obtain(address, build)
+    store = obtain(address, build) if kept and given.n > 1 else passing(build)
     bad = store.found["bad"]
     tolerate(given.where, bad["count"], bad["of"], list(bad["files"].items()), spec)
-    if bad["count"]:
-        some = "; ".join(f"{name}: {why}" for name, why in list(bad["files"].items())[:3])
-        note(f"note: {bad['count']} of {bad['of']} in {given.where} cannot be read and were left out ({some}).")
     kind, layout = ("images", "pictures") if field == "image" else ("labels", "label maps")
     return Members(replace(spec, split=given.split, crop=None), kind, layout, store, whole=True)

@@ -23,7 +23,7 @@ from ganvas.data.ranges import read_range
 from ganvas.data.shards import Shard
 from ganvas.data.source import LeftOut, Source, find_split, stamp
 from ganvas.data.spec import Spec, filled, parse, shortened, suited
-from ganvas.data.store import Building, Store, describe, known, obtain
+from ganvas.data.store import Building, Store, describe, known, obtain, passing
 from ganvas.data.stream import streamed
 from ganvas.errors import DataError
 from ganvas.ops.maps import VOID
@@ -34,19 +34,22 @@ EMBEDDED: dict[str, Callable[[Spec], Source]] = {
 }
 
 
-def open_data(spec: str, *, prefer: Sequence[str] = (), natural: bool = False, verify: bool = False) -> Dataset:
+def open_data(
+    spec: str, *, prefer: Sequence[str] = (), natural: bool = False, verify: bool = False, kept: bool = True
+) -> Dataset:
     """Opens what a data spec names: reads it into the store on the first call, maps the store on later ones.
 
     prefer: kinds of data, the best first; where a folder can be read as several (as images it always can), the first of
     these is taken, and without any what its layout is published for. natural: pictures that are all alike keep their
     size however large they are, where the spec asks for none. verify: every byte of a store that is there is looked
-    at where that was a day ago, not a week. Raises UsageError for a spec that makes no sense, DataError for data that
-    cannot be used.
+    at where that was a day ago, not a week. kept: whether the store stays for later calls; else it is gone with the
+    data set, as for inputs that are read once. Raises UsageError for a spec that makes no sense, DataError for data
+    that cannot be used.
     """
     asked = parse(spec)
     try:
         if (grouped := group(asked, prefer)) is not None:
-            return gathered(grouped, asked, verify=verify)
+            return gathered(grouped, asked, verify=verify, kept=kept)
     except OSError as error:
         raise DataError(
             f"{shortened(str(error.filename or asked.source))} cannot be read: {error.strerror or error}."
@@ -62,13 +65,13 @@ def open_data(spec: str, *, prefer: Sequence[str] = (), natural: bool = False, v
     try:
         if asked.stream:
             return streamed(source, asked, natural=natural)
-        store = _ranged(
-            [source.identity, preparation],
-            asked,
-            lambda building: build(source, asked, building, natural=natural),
-            verify=verify,
-            where="" if asked.source in EMBEDDED else source.where,
-        )
+
+        def fill(building: Building) -> None:
+            build(source, asked, building, natural=natural)
+
+        where = "" if asked.source in EMBEDDED else source.where
+        address = [source.identity, preparation]
+        store = _ranged(address, asked, fill, verify=verify, where=where) if kept else passing(fill)
     except OSError as error:  # what was there a moment ago
         raise DataError(
             f"{shortened(str(error.filename or source.where))} cannot be read: {error.strerror or error}."
@@ -109,14 +112,14 @@ def _as_read(asked: Spec, store: Store) -> Spec:
     return asked
 
 
-def gathered(grouped: Group, asked: Spec, *, verify: bool = False) -> Members:
+def gathered(grouped: Group, asked: Spec, *, verify: bool = False, kept: bool = True) -> Members:
     """The rows of a group, prepared as asked. Raises UsageError, DataError, and OSError for what cannot be read."""
     asked = replace(asked, kind=grouped.kind)
     silent = Geometry.of(asked) == Geometry() and asked.crop is None
-    store = _obtain(grouped, asked, alike=silent, verify=verify)
+    store = _obtain(grouped, asked, alike=silent, verify=verify, kept=kept)
     if UNLIKE in store.found:
         asked = replace(asked, load_size=LOAD_SIZE, crop=CROP)
-        store = _obtain(grouped, asked, alike=False, verify=verify)
+        store = _obtain(grouped, asked, alike=False, verify=verify, kept=kept)
     asked = _as_read(asked, store)
     _tell(store, grouped.left_out, grouped.notes)
     bad = store.found["bad"]
@@ -133,7 +136,7 @@ def _tell(store: Store, left_out: Sequence[dict[str, Any]], notes: Sequence[str]
 UNLIKE = "unlike"  # of a store: nothing but that the pictures are of several sizes
 
 
-def _obtain(grouped: Group, asked: Spec, *, alike: bool, verify: bool) -> Store:
+def _obtain(grouped: Group, asked: Spec, *, alike: bool, verify: bool, kept: bool) -> Store:
     def build(building: Building) -> None:
         try:
             gather(grouped, asked, building, alike=alike)
@@ -141,6 +144,8 @@ def _obtain(grouped: Group, asked: Spec, *, alike: bool, verify: bool) -> Store:
             building.drop()
             building.found[UNLIKE] = True
 
+    if not kept:
+        return passing(build)
     preparation = [asked.size, asked.load_size, asked.scale_width, asked.channels, asked.holdout, asked.limit, alike]
     address: list[Any] = [grouped.identity, preparation]
     store = _ranged(address, asked, build, verify=verify, where=grouped.where)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from ganvas.bounds import open_regular
-from ganvas.data.colors import Look, RangeUnknown, Reading, look, note_raw, plain, strips
+from ganvas.data.colors import Decoding, Look, RangeUnknown, look, note_raw, plain, strips
 from ganvas.data.limits import LARGE, room, unbounded
 from ganvas.data.source import BadPicture, Encoded, Pixels
 from ganvas.data.spec import Size
@@ -27,7 +27,7 @@ SUFFIXES = (
 )
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "JPEG2000", "GIF", "BMP", "DIB", "TIFF", "TGA", "PPM", "ICO")  # none of which
 # runs a program or reads another file, as Pillow does for some
-MOST_PIXELS = Reading.most  # more is taken for a decompression bomb
+MOST_PIXELS = Decoding.most  # more is taken for a decompression bomb
 MOST_SCANS = 100  # of a progressive JPEG: each is a pass over the whole image
 MOST_BYTES = 1 << 28  # of one encoded picture
 TURNS = {  # EXIF orientation -> what makes the picture upright
@@ -147,7 +147,7 @@ def _scans(image: Image.Image, data: str | bytes) -> int:
 
 
 def decode(
-    picture: Encoded, preparation: Preparation | Callable[[Size], Preparation], reading: Reading | None = None
+    picture: Encoded, preparation: Preparation | Callable[[Size], Preparation], reading: Decoding | None = None
 ) -> tuple[Pixels, Size, str]:
     """The prepared pixels [H, W, C], and what the file held: upright width and height, and Pillow's mode.
 
@@ -155,7 +155,7 @@ def decode(
 
     Raises BadPicture, SizesDiffer where ``preparation.keep`` is broken, and RangeUnknown.
     """
-    reading = reading or Reading()
+    reading = reading or Decoding()
     with opened(picture, reading.most) as image:
         seen = look(image, reading, picture.name)
         orientation, mode = orientation_of(image), image.mode
@@ -175,13 +175,13 @@ def decode(
 
 
 def read_halves(
-    picture: Encoded, preparation: Callable[[Size], Preparation], reading: Reading | None = None
+    picture: Encoded, preparation: Callable[[Size], Preparation], reading: Decoding | None = None
 ) -> tuple[tuple[Pixels, Pixels], Size, str]:
     """The prepared left and right halves of a picture, the width and height of one, and Pillow's mode.
 
     Raises BadPicture, also where the width is odd, and RangeUnknown.
     """
-    reading = reading or Reading()
+    reading = reading or Decoding()
     with opened(picture, reading.most) as image:
         seen = look(image, reading, picture.name)
         orientation, mode = orientation_of(image), image.mode

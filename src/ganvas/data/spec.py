@@ -154,7 +154,8 @@ KEYS = {
     ),
     "crop": Key(
         _crop,
-        "centre (default: the largest centred window of that shape), none (stretch), or pixels: 108; of paired, "
+        "centre (default: the largest centred window of that shape), none (stretch; of what is translated: keep each "
+        "image at its own size), or pixels: 108; of paired, "
         "unpaired and labels data pixels alone, and the window is random in training",
     ),
     "resize": Key(

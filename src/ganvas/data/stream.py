@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from ganvas.console import note
 from ganvas.data.archives import DAMAGE
-from ganvas.data.building import LARGEST_KEPT, SIDE, choose, first_sizes, preparation, reading_of, tolerate
-from ganvas.data.colors import Reading
+from ganvas.data.building import LARGEST_KEPT, SIDE, choose, decoding_of, extremes, first_sizes, preparation, tolerate
+from ganvas.data.colors import Decoding
 from ganvas.data.dataset import Arrays, Dataset
 from ganvas.data.dataset import Rows as AnyRows
 from ganvas.data.pictures import Preparation, decode, hushed
@@ -143,7 +143,7 @@ class _Shared:
     scan: Scan
     chosen: Mapping[str, tuple[str, Rows | None]]
     preparation: Preparation
-    reading: Reading
+    reading: Decoding
     bad: _Bad
     said: list[str] = field(default_factory=list)
 
@@ -187,7 +187,7 @@ def streamed(source: Source, spec: Spec, *, natural: bool = False) -> Streamed:
         chosen = choose(scan, spec)
     prepared = preparation(source, scan, replace(spec, size=size), natural)
     bad = _Bad(source.where, sum(len(part.names) for part in scan.parts.values()), spec)
-    return Streamed(spec, _Shared(source, scan, chosen, prepared, reading_of(spec), bad))
+    return Streamed(spec, _Shared(source, scan, chosen, prepared, decoding_of(spec), bad))
 
 
 class Streamed(Dataset):
@@ -242,6 +242,7 @@ class Streamed(Dataset):
             "classes": classes,
             "sizes": dict(shared.sizes.most_common(10)),
             "different_sizes": len(shared.sizes),
+            "extremes": extremes(shared.sizes),
             "modes": {},
             "bad": {
                 "count": len(shared.bad.found),

@@ -132,7 +132,9 @@ class ForCycleGAN(Isola):
         width, height = size = self.size(found, wish)
         schema = Schema({"A": (a, height, width), "B": (b, height, width)})
         leaves = found.leaves("channels_of_A", "channels_of_B") | ({} if a == b else {"identity": 0.0})
-        return Told(leaves, schema, f"unpaired:imported?load_size={stretched(size)}{colour}")
+        # a size that was asked for is the window, too; without one, images of any size are translated as they are
+        window = f"&crop={stretched(size)}" if wish.size else ""
+        return Told(leaves, schema, f"unpaired:imported?load_size={stretched(size)}{window}{colour}")
 
     def usage(self, game: Game, schema: Schema) -> list[str]:
         assert isinstance(game, CycleGAN)

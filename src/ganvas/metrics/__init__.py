@@ -26,7 +26,7 @@ from ganvas.metrics.moments import Moments
 from ganvas.metrics.neighbours import NeighbourMetric
 from ganvas.metrics.pairs import MAE, MSE, MSSSIM, PSNR, SSIM, PairMetric
 from ganvas.metrics.scores import InceptionScore
-from ganvas.metrics.sets import SetMetric, gather
+from ganvas.metrics.sets import Gathering, SetMetric, gather
 from ganvas.nets.inception import Inception
 
 Metric = PairMetric | SetMetric[Any] | Modes
@@ -117,6 +117,7 @@ __all__ = [
     "Extractor",
     "Figure",
     "FrechetDistance",
+    "Gathering",
     "Metric",
     "Modes",
     "Moments",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,30 @@ class Extractor:
     most: int = 1 << 30
     """Images that go through the net at once: a large net's maps of more would fill the memory."""
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Features [B, dims], float32 on the images' device, of images [B, 1 or 3, H, W] in [-1, 1]."""
-        images.check(x, f"The extractor {self.name!r}")
-        with images.measuring(x.device):
-            net = self.net.to(x.device)
-            parts = (self.prepare(images.levels(part)) for part in torch.split(x, self.most))
-            return torch.cat([self.read(net, part.contiguous(memory_format=torch.channels_last)) for part in parts])
+    def __call__(self, x: Tensor | Sequence[Tensor]) -> Tensor:
+        """Features [B, dims], float32 on the images' device, of images [B, 1 or 3, H, W] in [-1, 1].
+
+        x: or several such batches, of images of several sizes: each is prepared from its own size.
+        """
+        batches = [x] if isinstance(x, Tensor) else x
+        for batch in batches:
+            images.check(batch, f"The extractor {self.name!r}")
+        device = batches[0].device
+        with images.measuring(device):
+            net = self.net.to(device)
+            return torch.cat(
+                [self.read(net, part.contiguous(memory_format=torch.channels_last)) for part in self._parts(batches)]
+            )
+
+    def _parts(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
+        """The images, prepared, as many at a time as go through the net at once."""
+        waiting: list[Tensor] = []
+        for part in (part for batch in batches for part in torch.split(batch, self.most)):
+            if waiting and sum(map(len, waiting)) + len(part) > self.most:
+                yield torch.cat(waiting)
+                waiting = []
+            waiting.append(self.prepare(images.levels(part)))
+        yield waiting[0] if len(waiting) == 1 else torch.cat(waiting)
 
     def describe(self, x: Tensor) -> dict[str, Any]:
         """The recipe of features of images like ``x``: sums of features may meet where this is the same."""

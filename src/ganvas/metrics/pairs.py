@@ -24,7 +24,8 @@ class PairMetric(ABC):
     def __init__(self, name: str) -> None:
         self.name = name
         self._moments = Moments()
-        self._shape: torch.Size | None = None
+        self._shape: torch.Size | None = None  # of the smallest images, which decide what a recipe has to warn of
+        self._sizes: dict[tuple[int, int], int] = {}  # height and width -> pairs
 
     def update(self, x: Tensor, y: Tensor) -> None:
         """Adds pairs of images [B, C, H, W] in [-1, 1], floating point. Raises DataError where they do not pair."""
@@ -34,18 +35,26 @@ class PairMetric(ABC):
                 f"{self.name} compares images with their counterparts, float [B, C, H, W] in [-1, 1], and these are "
                 f"{x.dtype} {list(x.shape)} and {y.dtype} {list(y.shape)}."
             )
-        self._shape = x.shape[1:]
+        size = (x.shape[2], x.shape[3])
+        self._sizes[size] = self._sizes.get(size, 0) + len(x)
+        if self._shape is None or min(size) < min(self._shape[1:]):
+            self._shape = x.shape[1:]
         with torch.inference_mode():
             self._moments.update(self.measure(x, y))
 
     def figure(self) -> Figure:
-        """The mean over all pairs so far. Raises DataError if there were none."""
+        """The mean over all pairs so far, each measured at its own size. Raises DataError if there were none."""
         if self._shape is None:
             raise DataError(f"{self.name} has no pairs of images to measure.")
         moments = self._moments
         mean, std = moments.mean.tolist(), moments.covariance.diagonal().sqrt().tolist()
         deviation = std[0] if math.isfinite(std[0]) else None
-        return Figure(mean[0], deviation, moments.n, self.recipe(self._shape), self.parts(mean))
+        recipe = self.recipe(self._shape)
+        if len(self._sizes) > 1:
+            in_order = sorted(self._sizes, key=lambda size: size[0] * size[1])
+            (h, w), (height, width) = in_order[0], in_order[-1]
+            recipe["sizes"] = f"{len(self._sizes)}, from {w}x{h} to {width}x{height}: each pair at its own"
+        return Figure(mean[0], deviation, moments.n, recipe, self.parts(mean))
 
     @abstractmethod
     def measure(self, x: Tensor, y: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
-import torch
 from torch import Tensor
 
 from ganvas.errors import Damaged, DataError
@@ -87,54 +86,105 @@ class SetMetric(ABC, Generic[S]):
         return Figure(value, std, n, recipe, parts)
 
 
-def gather(
-    metrics: Sequence[SetMetric[Any]], batches: Iterable[Tensor], *, fingerprint: str | None = None
-) -> dict[str, Any]:
-    """The statistic that each of several metrics needs of one set of images, by the metric's name, in one pass.
+class Gathering:
+    """The statistic that each of several metrics needs of one set of images, in one pass: `update`, then `result`.
 
-    batches: images [B, 1 or 3, H, W] in [-1, 1], all of one size; not touched where everything is in the cache.
     fingerprint: a name for these very images (say, of data, split and rows); with it statistics are kept in the cache
     under a hash of it, of the extractor's tensors and of its recipe. Metrics that read the same statistic of the same
-    features share it. Raises DataError for images that do not fit.
+    features share it. ``failed``: metrics that cannot measure these images, and why.
     """
-    extractors = {metric.extractor.name: metric.extractor for metric in metrics}
-    wanted: dict[str, dict[str, Statistic]] = {name: {} for name in extractors}  # of each extractor, by key
-    keys: dict[str, tuple[str, str]] = {}
-    for metric in metrics:
-        statistic = metric.statistic()
-        keys[metric.name] = metric.extractor.name, statistic.key
-        wanted[metric.extractor.name].setdefault(statistic.key, statistic)
-    missing = {
-        name: [statistic for statistic in found.values() if not _cached(statistic, extractors[name], fingerprint)]
-        for name, found in wanted.items()
-    }
-    missing = {name: statistics for name, statistics in missing.items() if statistics}
-    if missing:
-        _pass([(extractors[name], statistics) for name, statistics in missing.items()], batches)
-        for name, statistics in missing.items():
-            for statistic in statistics:
-                if path := _path(statistic, extractors[name], fingerprint):
-                    keep(statistic.save, path)
-    return {name: wanted[extractor][key] for name, (extractor, key) in keys.items()}
 
+    def __init__(self, metrics: Sequence[SetMetric[Any]], *, fingerprint: str | None = None) -> None:
+        self.failed: dict[str, DataError] = {}
+        self._fingerprint = fingerprint
+        self._extractors = {metric.extractor.name: metric.extractor for metric in metrics}
+        self._wanted: dict[str, dict[str, Statistic]] = {name: {} for name in self._extractors}  # of each, by key
+        self._keys: dict[str, tuple[str, str]] = {}  # of each metric
+        for metric in metrics:
+            statistic = metric.statistic()
+            self._keys[metric.name] = metric.extractor.name, statistic.key
+            self._wanted[metric.extractor.name].setdefault(statistic.key, statistic)
+        missing = {
+            name: [one for one in found.values() if not _cached(one, self._extractors[name], fingerprint)]
+            for name, found in self._wanted.items()
+        }
+        self._missing = {name: statistics for name, statistics in missing.items() if statistics}
+        self._sizes: dict[str, dict[tuple[int, ...], Any]] = {}  # of each extractor: of images -> as it prepares them
+        self._seen = not self._missing
 
-def _pass(work: Sequence[tuple[Extractor, Sequence[Statistic]]], batches: Iterable[Tensor]) -> None:
-    """Fills statistics with the features of images; each extractor sees each image once."""
-    shape: torch.Size | None = None
-    for x in batches:
-        if shape is None:
-            shape = x.shape[1:]
-            for extractor, statistics in work:
-                for statistic in statistics:
-                    statistic.recipe = extractor.describe(x)
-        elif x.shape[1:] != shape:
-            raise DataError(f"Images of one set differ in shape, {list(shape)} and {list(x.shape[1:])}: use size=...")
-        for extractor, statistics in work:
-            features = extractor(x)
+    @property
+    def names(self) -> Sequence[str]:
+        """The names of all its metrics."""
+        return tuple(self._keys)
+
+    @property
+    def missing(self) -> bool:
+        """Whether it must see the images: not where the cache had everything, or all have failed."""
+        return bool(self._missing)
+
+    def update(self, x: Tensor | Sequence[Tensor]) -> None:
+        """Adds images [B, 1 or 3, H, W] in [-1, 1], or several batches of them, each of a size of its own."""
+        batches = [x] if isinstance(x, Tensor) else list(x)
+        self._seen = True
+        for name, statistics in list(self._missing.items()):
+            try:
+                self._check_sizes(name, statistics, batches)
+                features = self._extractors[name](x)
+            except DataError as error:
+                del self._missing[name]
+                self.failed |= {metric: error for metric, (extractor, _) in self._keys.items() if extractor == name}
+                continue
             for statistic in statistics:
                 statistic.update(features)
-    if shape is None:
-        raise DataError("There are no images to measure.")
+
+    def _check_sizes(self, name: str, statistics: Sequence[Statistic], batches: Sequence[Tensor]) -> None:
+        """Raises DataError where the recipe of an extractor leaves images at different sizes."""
+        known = self._sizes.setdefault(name, {})
+        for batch in batches:
+            if (shape := tuple(batch.shape[1:])) in known:
+                continue
+            recipe = self._extractors[name].describe(batch)
+            if not known:
+                for statistic in statistics:
+                    statistic.recipe = recipe
+            elif recipe["size"] != (first := next(iter(known.values())))["size"]:
+                one, other = next(iter(known)), shape
+                raise DataError(
+                    f"Features of {first['extractor']} are compared at one size, and one set has images of "
+                    f"{one[2]}x{one[1]} and of {other[2]}x{other[1]}: ask for a common size, as in ?size=64."
+                )
+            known[shape] = recipe
+
+    def result(self) -> dict[str, Any]:
+        """The statistics by the metrics' names, without those that failed. Raises DataError if there were no images."""
+        if not self._seen:
+            raise DataError("There are no images to measure.")
+        for name, statistics in self._missing.items():
+            for statistic in statistics:
+                if path := _path(statistic, self._extractors[name], self._fingerprint):
+                    keep(statistic.save, path)
+        return {
+            name: self._wanted[extractor][key]
+            for name, (extractor, key) in self._keys.items()
+            if name not in self.failed
+        }
+
+
+def gather(
+    metrics: Sequence[SetMetric[Any]],
+    batches: Iterable[Tensor | Sequence[Tensor]],
+    *,
+    fingerprint: str | None = None,
+) -> dict[str, Any]:
+    """What `Gathering` finds in batches, which are not touched where everything is in the cache. Raises DataError for
+    images that do not fit."""
+    found = Gathering(metrics, fingerprint=fingerprint)
+    if found.missing:
+        for x in batches:
+            found.update(x)
+            for error in found.failed.values():
+                raise error
+    return found.result()
 
 
 def _path(statistic: Statistic, extractor: Extractor, fingerprint: str | None) -> Path | None:

@@ -44,7 +44,7 @@ def bits(n: int, seed: int, step: int, purpose: Purpose, index: int = 0) -> NDAr
 
 def uniform(raw: NDArray[np.uint64]) -> NDArray[np.float64]:
     """Numbers in [0, 1) of random 64-bit ones: their upper 53 bits."""
-    return (raw >> np.uint64(11)) * 2.0**-53
+    return (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def permutation(n: int, seed: int, step: int, purpose: Purpose, index: int = 0) -> NDArray[np.int64]:

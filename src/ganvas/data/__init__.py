@@ -16,6 +16,7 @@ stream.py    what never enters the store, and its order
 groups.py    pairs, unpaired sets, label maps  gathering.py those into a store
 maps.py      ids of classes and instances      geometry.py  sizes, windows and flips
 members.py   rows of several pictures          inputs.py     what is translated, each picture whole
+layout.py    splits, classes and hidden names      outputs.py   what Ganvas itself has written
 """
 
 from __future__ import annotations

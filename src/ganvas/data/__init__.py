@@ -16,8 +16,9 @@ stream.py    what never enters the store, and its order
 groups.py    pairs, unpaired sets, label maps  gathering.py those into a store
 maps.py      ids of classes and instances      geometry.py  sizes, windows and flips
 members.py   rows of several pictures          inputs.py     what is translated, each picture whole
-places.py    which place a spec names          passing.py    stores that nobody will ask for again
-reading.py   what was read, and left out       direct.py     images read one by one, at their own size
+places.py    which place a spec names          reading.py   what was read, and left out
+direct.py    images read one by one, at their own size
+layout.py    splits, classes and hidden names      outputs.py   what Ganvas itself has written
 """
 
 from __future__ import annotations

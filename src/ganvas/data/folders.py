@@ -74,13 +74,17 @@ def listing(root: Path) -> Listing:
         folders = []
         for entry in in_order:
             name = prefix + entry.name
-            if is_hidden(entry.name):
-                if is_folder(entry):
+            try:
+                is_dir = entry.is_dir()
+            except OSError:  # a link to itself, or to what may not be seen
+                is_dir = False
+            pictured = not is_dir and is_picture(name)
+            if entry.name[0] == "." or (not pictured and is_hidden(entry.name)):
+                if is_dir:
                     hidden.append((entry.path, f"{name}/"))
-                continue
-            if is_folder(entry):
+            elif is_dir:
                 folders.append((entry.path, f"{name}/"))
-            elif is_picture(name):
+            elif pictured:
                 try:
                     status = entry.stat()
                 except OSError:  # a link that leads nowhere: it will be named among the unreadable

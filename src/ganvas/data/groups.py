@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -12,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ganvas.data.folders import Listing, arrange, is_folder, listing
-from ganvas.data.layout import OUTSIDE, are_few, is_hidden, member_of, split_folders
+from ganvas.data.layout import OUTSIDE, are_few, is_hidden, member_of, split_folders, split_of
 from ganvas.data.source import LAYOUT, SPLITS, LeftOut, split_named
 from ganvas.data.spec import GROUPED, Spec, shortened, suited
 from ganvas.errors import DataError
 
-SPLIT = re.compile(r"(train|test|val|valid|dev|eval)", re.I)  # begins the names of folders that belong to a split
 MOST_WRAPPERS = 4  # folders, each the only one in the one before, that are looked into
 FIELDS = {"A": "A", "B": "B", "label": "labels", "inst": "instances", "img": "image"}  # of a member -> in a row
 NEEDED = {"paired": ("A", "B"), "unpaired": ("A", "B"), "labels": ("labels", "image")}
@@ -138,11 +136,11 @@ def _fitting(root: Path) -> list[str]:
     if found := _spelt(names):
         return found
     if found := _spelt(names, bare=True):  # A/ and B/: letters may be classes, too
-        strangers = {name for name in names if member_of(name) is None and not SPLIT.match(name)}
+        strangers = {name for name in names if member_of(name) is None and not split_of(name)[0]}
         if not strangers or (all(len(name) > 1 for name in strangers) and _are_strays(root, strangers)):
             return found
     splits = {name for name in names if split_named(name)}
-    if splits and ("train" in map(split_named, splits) or all(SPLIT.match(name) for name in names)):
+    if splits and ("train" in map(split_named, splits) or all(split_of(name)[0] for name in names)):
         within = set().union(*(_folders_in(root / split) for split in splits))
         return [] if any(member_of(name) is None for name in within) else _spelt(within) or _spelt(within, bare=True)
     return []

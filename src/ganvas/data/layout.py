@@ -156,7 +156,7 @@ def _split(paths: Paths, left: _Strays, notes: list[str]) -> dict[str, Paths]:
         paths = [(rows, path[1:]) for rows, path in paths]
     within = {}  # cats/train, cats/test, dogs/train; or set/train, set/test with strays beside the set
     for name in {path[1] for _, path in paths if len(path) > 2}:
-        split, rest = _split_of(name)
+        split, rest = split_of(name)
         if split and _says_nothing(rest):
             within[name] = (split, "")
     turned = [(rows, [path[1], path[0], *path[2:]]) for rows, path in paths if len(path) > 2 and path[1] in within]
@@ -191,7 +191,7 @@ def split_folders(tops: Mapping[str, int], loose: int, notes: list[str]) -> dict
     another split, so that ``train_station`` stays a class.
     """
     total = sum(tops.values()) + loose
-    words = {folder: found for folder in tops if (found := _split_of(folder))[0]}
+    words = {folder: found for folder in tops if (found := split_of(folder))[0]}
     plain = {folder: split for folder, (split, rest) in words.items() if _says_nothing(rest)}
     together = {rest: {s for s, r in words.values() if r == rest} for _, rest in words.values()}
     several = len(plain) < len(words) and not {"train"} < together.get("", set())
@@ -214,7 +214,7 @@ def split_folders(tops: Mapping[str, int], loose: int, notes: list[str]) -> dict
     return None
 
 
-def _split_of(folder: str) -> tuple[str, str]:
+def split_of(folder: str) -> tuple[str, str]:
     """The split that a folder's name tells ("": none), and what else it says: ``DIV2K_train_HR`` tells train, and
     "DIV2K HR"."""
     words = [match[0] for match in WORD.finditer(folder)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import os
 from collections.abc import Collection, Sequence
+from operator import itemgetter
 
 from ganvas.data.layout import member_of
 from ganvas.data.source import LeftOut, split_named
@@ -44,12 +45,11 @@ def without_outputs(root: str, files: Sequence[File], left_out: LeftOut) -> list
 
     At most a few hundred files are opened, however many there are.
     """
-    candidates = [file for file in files if file[1] > 0]
-    newest = heapq.nlargest(LOOKED_AT, candidates, key=lambda file: file[2])
-    contacts = [file for file in candidates if file[0].rpartition("/")[2].startswith(CONTACT)]
-    top = [file for file in candidates if "/" not in file[0]]  # where commands write that name no other folder
+    newest = heapq.nlargest(LOOKED_AT, files, key=itemgetter(2))
+    contacts = [file for file in files if CONTACT in file[0] and file[0].rpartition("/")[2].startswith(CONTACT)]
+    top = [file for file in files if "/" not in file[0]]  # where commands write that name no other folder
     some = {*newest, *contacts[:LOOKED_AT], *(top if len(top) <= LOOKED_AT else ())}
-    marks = {name: mark_of(os.path.join(root, name)) for name, _, _ in some}
+    marks = {name: mark_of(os.path.join(root, name)) for name, size, _ in some if size > 0}
     ours = {name for name, mark in marks.items() if mark == SHEET}
     made = _folders_made(root, files) if IMAGE in marks.values() else set()
     if not ours and not made:

@@ -20,7 +20,8 @@ from PIL import Image
 
 from ganvas import cache, locks, weights
 from ganvas.data import open_data
-from ganvas.data.store import Building, Store, describe, obtain, passing
+from ganvas.data.passing import passing
+from ganvas.data.store import Building, Store, obtain
 
 DAY = 86_400
 
@@ -54,10 +55,11 @@ def filled(name: str, kilobytes: int = 1) -> Path:
     """A store of so many bytes, built for the spec of that name; its folder."""
 
     def build(store: Building) -> None:
+        store.describe(name, "")
         store.column("x", "uint8").append(np.zeros(1000 * kilobytes, np.uint8))
 
-    before = set((cache.stores()).glob("*"))
-    obtain(name, build, about=describe(name, name, [name], []))
+    before = set(cache.stores().glob("*"))
+    obtain(name, build)
     (folder,) = set(cache.stores().glob("*")) - before
     return folder
 
@@ -236,7 +238,8 @@ import ganvas
 sys.modules["ganvas.data"] = alone = types.ModuleType("ganvas.data")  # without its other modules: torch takes seconds
 alone.__path__ = [ganvas.__path__[0] + "/data"]
 import time, numpy as np
-from ganvas.data.store import obtain, passing
+from ganvas.data.passing import passing
+from ganvas.data.store import obtain
 
 def build(store):
     store.column("x", "uint8").append(np.zeros(100_000, np.uint8))

@@ -17,7 +17,7 @@ from ganvas.data.members import Members
 from ganvas.data.shards import Shard
 from ganvas.data.source import Source, stamp
 from ganvas.data.spec import Spec, filled, parse, suited
-from ganvas.data.store import Building, Store, describe, obtain
+from ganvas.data.store import Building, Store, obtain
 from ganvas.data.stream import streamed
 from ganvas.errors import DataError, nearest
 
@@ -57,7 +57,6 @@ def open_data(spec: str, *, prefer: Sequence[str] = (), natural: bool = False, v
             [source.identity, preparation],
             lambda building: build(source, asked, building, natural=natural),
             verify=verify,
-            about=describe(str(asked), "" if asked.source in EMBEDDED else source.where, source.identity, preparation),
         )
     except OSError as error:  # what was there a moment ago
         raise DataError(f"{error.filename or source.where} cannot be read: {error.strerror or error}.") from error
@@ -91,8 +90,7 @@ def _obtain(grouped: Group, asked: Spec, *, alike: bool, verify: bool) -> Store:
             building.found[UNLIKE] = True
 
     preparation = [asked.size, asked.load_size, asked.scale_width, asked.channels, asked.holdout, asked.limit, alike]
-    about = describe(str(asked), asked.source, grouped.identity, preparation)
-    return obtain([grouped.identity, preparation], build, verify=verify, about=about)
+    return obtain([grouped.identity, preparation], build, verify=verify)
 
 
 def find(spec: Spec) -> Source:

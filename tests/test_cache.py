@@ -13,14 +13,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ganvas import cache, locks, weights
+from ganvas import cache, locks, training, weights
 from ganvas.data import open_data
-from ganvas.data.store import Building, Store, describe, obtain, passing
+from ganvas.data.passing import passing
+from ganvas.data.store import Building, Store, obtain
+from ganvas.errors import DataError
 
 DAY = 86_400
 
@@ -54,10 +57,11 @@ def filled(name: str, kilobytes: int = 1) -> Path:
     """A store of so many bytes, built for the spec of that name; its folder."""
 
     def build(store: Building) -> None:
+        store.describe(name, "")
         store.column("x", "uint8").append(np.zeros(1000 * kilobytes, np.uint8))
 
-    before = set((cache.stores()).glob("*"))
-    obtain(name, build, about=describe(name, name, [name], []))
+    before = set(cache.stores().glob("*"))
+    obtain(name, build)
     (folder,) = set(cache.stores().glob("*")) - before
     return folder
 
@@ -129,6 +133,29 @@ def test_what_is_open_is_read_on_after_its_place_was_taken(root: Path, tmp_path:
     open_data(str(folder))
     assert len(stores(root)) == 1
     assert np.array_equal(before.pixels(np.arange(4)), pixels)
+
+
+def test_training_ends_in_a_sentence_when_its_store_is_cut_short_and_goes_on_with_a_new_one(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = pictures(tmp_path / "faces", 20, 16), tmp_path / "run"
+    wanted: dict[str, Any] = {"data": str(folder), "preset": "tiny", "steps": 6, "batch_size": 4, "checkpoint_every": 2}
+    save_sheets = training.save_sheets
+
+    def cut(*arguments: Any, **more: Any) -> None:
+        save_sheets(*arguments, **more)
+        if (out / "checkpoint-00000004").exists():
+            for file in (root / "stores").glob("*/train.image.bin"):
+                os.truncate(file, 100)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "save_sheets", cut)
+        with pytest.raises(
+            DataError, match=r"cut short by another program.*; the last checkpoint is .*checkpoint-00000004"
+        ):
+            training.train("vae", out=out, quiet=True, **wanted)
+    assert max(training.train("vae", out=out, quiet=True, **wanted).checkpoints()) == 6
+    assert len(stores(root)) == 1
 
 
 # ---- what there is, and pruning -------------------------------------------------------------------------------------
@@ -236,7 +263,8 @@ import ganvas
 sys.modules["ganvas.data"] = alone = types.ModuleType("ganvas.data")  # without its other modules: torch takes seconds
 alone.__path__ = [ganvas.__path__[0] + "/data"]
 import time, numpy as np
-from ganvas.data.store import obtain, passing
+from ganvas.data.passing import passing
+from ganvas.data.store import obtain
 
 def build(store):
     store.column("x", "uint8").append(np.zeros(100_000, np.uint8))

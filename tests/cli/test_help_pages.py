@@ -21,7 +21,7 @@ SYSTEMS = games.systems()
 SURFACE = (
     *("systems", "data", "train", "info", "runs", "sample", "encode", "reconstruct", "interpolate", "traverse"),
     *("translate", "edit"),
-    *("evaluate", "compare", "benchmark", "calibrate", "report", "fetch"),
+    *("evaluate", "compare", "benchmark", "calibrate", "report", "fetch", "cache"),
     *("import", "export"),
 )
 

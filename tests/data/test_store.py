@@ -24,7 +24,7 @@ from ganvas.cache import MANIFEST
 from ganvas.data import building, open_data
 from ganvas.data.mapped import VERIFIED
 from ganvas.data.source import in_memory
-from ganvas.data.store import DTYPES, Building, Column, Store, obtain
+from ganvas.data.store import DTYPES, Building, Column, Store, obtain, place_of
 from ganvas.errors import DataError
 
 
@@ -144,6 +144,7 @@ class Work:
 
     def __call__(self, store: Building) -> None:
         self.times += 1
+        store.describe("some photos", "")
         store.column("train.x", "int32", (2,)).append(np.full((3, 2), self.value, np.int32))
         store.column("train.name", "uint8", ragged=True).append_rows([np.arange(5, dtype=np.uint8)])
 
@@ -161,6 +162,22 @@ def test_a_store_is_built_once_for_each_address(stores: Path) -> None:
     assert values(obtain({"source": ["there", 1.5, None], "how": {"size": [1, 2]}}, other)) == {2}
     assert (work.times, other.times) == (1, 1)
     assert len([path for path in stores.iterdir() if path.is_dir()]) == 2
+
+
+def test_the_place_of_a_store_is_that_of_its_files_whatever_is_in_them() -> None:
+    folder = ["folder", "/photos", [("a.png", 10, 1), ("b.png", 20, 2)]]
+    place = place_of([folder, [None, 64, None]])
+    assert place_of([["folder", "/photos", [("a.png", 11, 3)]], [None, 64, None]]) == place
+    assert place_of([["folder", "/photos", []], [None, 64, None]]) == place
+    others: list[Any] = [
+        [["folder", "/others", folder[2]], [None, 64, None]],
+        [["group", "/photos", folder[2]], [None, 64, None]],
+        [folder, [64, None, None]],
+        [folder, [None, 64, None], ["range", "0..1"]],
+    ]
+    assert len({place, *map(place_of, others)}) == 5
+    assert place_of(["arrays", {"train": [["/a.npy", 1, 2]]}]) == place_of(["arrays", {"train": [["/a.npy", 3, 4]]}])
+    assert place_of(["arrays", {"train": [["/a.npy", 1, 2]]}]) != place_of(["arrays", {"train": [["/b.npy", 1, 2]]}])
 
 
 def shorten(path: Path, by: int = 1) -> None:
@@ -231,17 +248,17 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_flipped_bit_is_found_by_whoever_opens_the_store(
     file: str, verify: bool, keep_times: bool, stores: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    work, about = Work(), {"spec": "some photos"}
-    obtain("address", work, about=about)
+    work = Work()
+    obtain("address", work)
     (folder,) = stores.iterdir()
     settle(folder)
-    obtain("address", work, about=about)
+    obtain("address", work)
     assert work.times == 1
     before = (folder / file).stat()
     flip(folder / file)
     if keep_times:
         os.utime(folder / file, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert values(obtain("address", work, verify=verify, about=about)) == {7}
+    assert values(obtain("address", work, verify=verify)) == {7}
     assert work.times == 2
     assert "what the cache kept of some photos was damaged, and is read anew" in capsys.readouterr().err
 

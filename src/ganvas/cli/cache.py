@@ -42,23 +42,25 @@ def cache(
 
 
 def _list() -> Answer:
-    from rich.table import Table
-
     from ganvas.cache import entries
     from ganvas.files import cache_folder
 
     found = entries()
-    total = sum(entry.bytes for entry in found)
-    table = Table("size", "last use", "kind", "of", "", box=None, padding=(0, 2, 0, 0), caption_justify="left")
-    table.columns[0].justify = "right"
-    single = [entry for entry in found if entry.kind != "figures"]
-    for entry in single:
-        table.add_row(size(entry.bytes), _ago(entry.used), entry.kind, entry.what, entry.kept or _where(entry))
-    if figures := [entry for entry in found if entry.kind == "figures"]:
-        used = max(entry.used for entry in figures)
-        table.add_row(size(sum(entry.bytes for entry in figures)), _ago(used), "figures", f"{len(figures)} files", "")
-    table.add_row(size(total), "", "total", str(cache_folder()), "")
-    return Answer({"folder": str(cache_folder()), "bytes": total, "entries": _told(found)}, table)
+    total, figures = sum(entry.bytes for entry in found), [entry for entry in found if entry.kind == "figures"]
+    rows = [("size", "last use", "kind", "of", "")]
+    for entry in found:
+        if entry.kind != "figures":
+            rows.append((size(entry.bytes), _ago(entry.used), entry.kind, entry.what, entry.kept or _where(entry)))
+    if figures:  # each is small, and there are many
+        used = _ago(max(entry.used for entry in figures))
+        rows.append((size(sum(entry.bytes for entry in figures)), used, "figures", f"{len(figures)} files", ""))
+    rows.append((size(total), "", "total", str(cache_folder()), ""))
+    widths = [max(len(row[i]) for row in rows) for i in range(3)] + [max(len(row[3]) for row in rows[:-1])]
+    lines = [f"{row[0]:>{widths[0]}}  " + "  ".join(f"{row[i]:{widths[i]}}" for i in (1, 2, 3)) for row in rows]
+    shown = [
+        f"{line}  {row[4]}".rstrip() for line, row in zip(lines, rows, strict=True)
+    ]  # never folded: paths are copied
+    return Answer({"folder": str(cache_folder()), "bytes": total, "entries": _told(found)}, "\n".join(shown))
 
 
 def _prune(older_than: float | None, larger_than: float | None, dry_run: bool) -> Answer:

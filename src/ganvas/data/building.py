@@ -52,6 +52,7 @@ def build(source: Source, spec: Spec, building: Building, *, natural: bool = Fal
     natural: pictures that are all alike keep their size, however large.
     Raises DataError where there is nothing to read, or too much that cannot be read.
     """
+    building.describe(str(spec), source.where)
     scan = source.scan()
     chosen = choose(scan, spec)
     prepared = preparation(source, scan, spec, natural)

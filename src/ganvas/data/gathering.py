@@ -151,6 +151,7 @@ def fill(
     alike: bool = False,
 ) -> None:
     """Writes what ``read`` makes of the rows of each split and side, and counts: `gather`, whatever rows are."""
+    building.describe(str(spec), where)
     bad: list[tuple[str, str]] = []
     sizes: Counter[str] = Counter()
     modes: Counter[str] = Counter()

@@ -21,11 +21,12 @@ from ganvas.data.groups import Group, Row, bare_stem, group
 from ganvas.data.maps import labels_of
 from ganvas.data.members import Members
 from ganvas.data.opening import find
+from ganvas.data.passing import passing
 from ganvas.data.pictures import prepare, read_halves
 from ganvas.data.reading import scaling
 from ganvas.data.source import BadPicture, Encoded, Part, Pixels, Rows, Source, find_split, stamp
 from ganvas.data.spec import Spec, parse
-from ganvas.data.store import Building, obtain, passing
+from ganvas.data.store import Building, obtain
 from ganvas.errors import DataError, UsageError
 from ganvas.errors import nearest as closest
 

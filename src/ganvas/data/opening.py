@@ -19,11 +19,12 @@ from ganvas.data.geometry import CROP, LOAD_SIZE, Geometry
 from ganvas.data.groups import Group, group
 from ganvas.data.layout import FEW
 from ganvas.data.members import Members
+from ganvas.data.passing import passing
 from ganvas.data.ranges import read_range
 from ganvas.data.shards import Shard
 from ganvas.data.source import LeftOut, Source, find_split, stamp
 from ganvas.data.spec import Spec, filled, parse, shortened, suited
-from ganvas.data.store import Building, Store, describe, known, obtain, passing
+from ganvas.data.store import Building, Store, known, obtain
 from ganvas.data.stream import streamed
 from ganvas.errors import DataError
 from ganvas.ops.maps import VOID
@@ -69,9 +70,7 @@ def open_data(
         def fill(building: Building) -> None:
             build(source, asked, building, natural=natural)
 
-        where = "" if asked.source in EMBEDDED else source.where
-        address = [source.identity, preparation]
-        store = _ranged(address, asked, fill, verify=verify, where=where) if kept else passing(fill)
+        store = _ranged([source.identity, preparation], asked, fill, verify=verify) if kept else passing(fill)
     except OSError as error:  # what was there a moment ago
         raise DataError(
             f"{shortened(str(error.filename or source.where))} cannot be read: {error.strerror or error}."
@@ -83,23 +82,18 @@ def open_data(
     return Dataset(asked, "mixture" if source.mixture else "images", source.layout, store, source.mixture)
 
 
-def _ranged(address: list[Any], asked: Spec, build: Callable[[Building], None], *, verify: bool, where: str) -> Store:
+def _ranged(address: list[Any], asked: Spec, build: Callable[[Building], None], *, verify: bool) -> Store:
     """The store of an address, and of the range and the limit on pixels where a spec says any.
 
     A store for which the range was decided is also that of the spec that says this very range.
     """
-
-    def built(address: list[Any]) -> Store:
-        about = describe(str(asked), where, address[0], address[1:])
-        return obtain(address, build, verify=verify, about=about)
-
     if asked.max_pixels is not None:
         address = [*address, ["max-pixels", asked.max_pixels]]
     if asked.range is None:
-        return built(address)
+        return obtain(address, build, verify=verify)
     store = known(address, verify=verify)
     if store is None or store.found.get("range") != str(asked.range):
-        store = built([*address, ["range", str(asked.range)]])
+        store = obtain([*address, ["range", str(asked.range)]], build, verify=verify)
     return store
 
 
@@ -148,10 +142,10 @@ def _obtain(grouped: Group, asked: Spec, *, alike: bool, verify: bool, kept: boo
         return passing(build)
     preparation = [asked.size, asked.load_size, asked.scale_width, asked.channels, asked.holdout, asked.limit, alike]
     address: list[Any] = [grouped.identity, preparation]
-    store = _ranged(address, asked, build, verify=verify, where=grouped.where)
+    store = _ranged(address, asked, build, verify=verify)
     void = no_class_of(asked)
     if grouped.kind == "labels" and UNLIKE not in store.found and not _reads(store, void, asked.void is not None):
-        store = _ranged([*address, ["void", void]], asked, build, verify=verify, where=grouped.where)
+        store = _ranged([*address, ["void", void]], asked, build, verify=verify)
     return store
 
 

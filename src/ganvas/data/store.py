@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 import shutil
-import uuid
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -126,7 +125,7 @@ class Writer:
         if dtype not in DTYPES:
             raise TypeError(f"a column of {dtype}")
         self.dtype, self.shape, self.ragged = np.dtype(dtype), tuple(shape), ragged
-        with _writing():
+        with writing_store():
             self.file = (folder / f"{name}.bin").open("wb")
         self.offsets_path = folder / f"{name}.offsets.bin"
         self.hash, self.bytes, self.rows, self.offsets = hashlib.sha256(), 0, 0, [0]
@@ -152,14 +151,14 @@ class Writer:
         if block.shape[1:] != self.shape or block.dtype != self.dtype:
             raise TypeError(f"{block.dtype} {block.shape} in a column of {self.dtype} {self.shape}")
         data = np.ascontiguousarray(block).tobytes() if not block.size else np.ascontiguousarray(block).data.cast("B")
-        with _writing():
+        with writing_store():
             self.file.write(data)
         self.hash.update(data)
         self.bytes += block.nbytes
 
     def close(self) -> Layout:
         """Finishes the files."""
-        with _writing():
+        with writing_store():
             self.file.close()
             if self.ragged:
                 offsets = np.array(self.offsets, np.int64)
@@ -169,7 +168,7 @@ class Writer:
 
 
 @contextmanager
-def _writing() -> Iterator[None]:
+def writing_store() -> Iterator[None]:
     """Puts what the system says when it refuses to write a store into one sentence, wherever its data comes from."""
     try:
         yield
@@ -183,14 +182,21 @@ def _writing() -> Iterator[None]:
 class Building:
     """A store being written: `column` opens a writer by name; the manifest is written when the block ends well.
 
-    about: of what it is, as texts: the data ``spec``, the ``source`` that it names here, and the ``place``, which is
-    that of any store that this one replaces.
+    place: that of the stores which this one takes the place of.
     """
 
-    def __init__(self, folder: Path, about: Mapping[str, str] | None = None) -> None:
-        self.folder, self.about = folder, dict(about or {})
+    def __init__(self, folder: Path, place: str = "") -> None:
+        self.folder = folder
+        self.about = {"place": place}
         self.found: dict[str, Any] = {}
         self.writers: dict[str, Writer] = {}
+
+    def describe(self, spec: str, source: str) -> None:
+        """Notes the data spec that the store is built for, and the source, as a full path if it is one."""
+        paths = [os.path.expanduser(part) for part in source.split(",")]
+        if any(os.path.lexists(path) or set(path) & set("*?[{") for path in paths):
+            source = ",".join(map(os.path.realpath, paths))
+        self.about |= {"spec": spec, "source": source}
 
     def column(self, name: str, dtype: str, shape: Sequence[int] = (), *, ragged: bool = False) -> Writer:
         """The writer of a column: a new one, or the one there is."""
@@ -220,7 +226,7 @@ class Building:
             return
         columns = {name: asdict(writer.close()) for name, writer in self.writers.items()}
         body = {"format": FORMAT, "columns": columns, "found": self.found, "about": self.about}
-        with _writing():
+        with writing_store():
             (self.folder / MANIFEST).write_text(json.dumps({**body, "sha256": digest(body)}, indent=1))
 
 
@@ -267,138 +273,103 @@ class Store:
         return digest([layouts, *more])
 
 
-def describe(spec: str, source: str, identity: Any, preparation: Any) -> dict[str, str]:
-    """What `obtain` notes of a store: the data ``spec`` that it was first built for, the ``source`` (as a full path, if
-    it is one), and its ``place``, which stays the same when files come, go or are written again.
+def place_of(address: Any) -> str:
+    """What stays of a content address when files of its source come, go or are written again: a digest.
 
-    identity: of the source, in which each file is [name, size, time of writing].
+    In an address each file is [name, size, time of writing]. Files of a folder do not count; others do by their paths.
     """
-    paths = [os.path.expanduser(part) for part in source.split(",")]
-    if any(os.path.lexists(path) or set(path) & set("*?[{") for path in paths):
-        source = ",".join(map(os.path.realpath, paths))
-    return {"spec": spec, "source": source, "place": digest([source, _without_files(identity), preparation])}
+    return digest(_without_files(address))
 
 
-def _without_files(identity: Any, *, inside: bool = False) -> Any:
-    """An identity without what it says of single files, and without lists of names alone."""
-    if isinstance(identity, Mapping):
-        return {name: _without_files(value, inside=True) for name, value in identity.items()}
-    if not isinstance(identity, list | tuple):
-        return identity
-    is_file = len(identity) == 3 and isinstance(identity[0], str) and isinstance(identity[1], int)
-    if is_file or (inside and all(isinstance(part, str) for part in identity)):
-        return None
-    return [part for value in identity if (part := _without_files(value, inside=True)) is not None]
+def _without_files(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _without_files(part) for name, part in value.items()}
+    if not isinstance(value, list | tuple):
+        return value
+    if _is_file(value):
+        return value[0]
+    return [_without_files(part) for part in value if not (_is_file(part) and not part[0].startswith(os.sep))]
+
+
+def _is_file(value: Any) -> bool:
+    """Whether part of an address is a file: by its full path, or by its name in a folder."""
+    return isinstance(value, list | tuple) and len(value) == 3 and isinstance(value[0], str) and type(value[1]) is int
 
 
 # ---- built once ------------------------------------------------------------------------------------------------------
-class _OfSource(Exception):  # noqa: N818 - it only carries another
+class OfSource(Exception):  # noqa: N818 - it only carries another
     """Carries what the system says of a source past those who write the store."""
 
 
-def obtain(
-    address: Any, build: Callable[[Building], None], *, verify: bool = False, about: Mapping[str, str] | None = None
-) -> Store:
+def obtain(address: Any, build: Callable[[Building], None], *, verify: bool = False) -> Store:
     """The store of that content address (any JSON value); built first if it is not there or damaged.
 
-    verify: every byte is looked at where that was a day ago, not a week. about: see `Building`; what was built of the
-    same place before is removed. Of processes that ask at once, one builds and the others wait. Raises DataError where
-    the cache cannot be written, and what ``build`` raises.
+    What was built before of the same `place_of` is removed. verify: every byte is looked at where that was a day ago,
+    not a week. Of processes that ask at once, one builds and the others wait. Raises DataError where the cache cannot
+    be written, and what ``build`` raises.
     """
-    folder, days = _folder(address), _days(verify)
-    if store := _open(folder, days):
+    folder, place = _folder(address), place_of(address)
+    if store := _open(folder, verify):
         return store
     try:
-        with _writing():
+        with writing_store():
             folder.parent.mkdir(parents=True, exist_ok=True)
             with locks.locked(cache.lock_of(folder)):
-                if store := _open(folder, days):
+                if store := _open(folder, verify):
                     return store
                 if folder.exists():
-                    what = (about or {}).get("spec", "the data")
-                    note(f"note: what the cache kept of {what} was damaged, and is read anew.")
+                    note(f"note: what the cache kept of {_spec_of(folder)} was damaged, and is read anew.")
                     remove(folder)
                 cache.clean_up()
                 for left in folder.parent.glob(f".{folder.name}.*.*"):  # by a process that was killed: the lock is ours
                     shutil.rmtree(left, ignore_errors=True)
                 with atomic_folder(folder) as part:
-                    _fill(part, build, about)
+                    fill_store(part, build, place)
                 if (store := _open(folder, None)) is None:
                     raise DataError(f"{folder} was changed by another program as soon as it was written: run it again.")
-                _supersede(folder, about)
+                _supersede(folder, place)
                 return store
-    except _OfSource as error:
+    except OfSource as error:
         raise error.args[0] from None
 
 
 def known(address: Any, *, verify: bool = False) -> Store | None:
     """The store of that content address, if it is there and undamaged."""
-    return _open(_folder(address), _days(verify))
+    return _open(_folder(address), verify)
+
+
+def fill_store(folder: Path, build: Callable[[Building], None], place: str = "") -> None:
+    """Writes a store into an empty folder. Raises OfSource for what the system says of its source, and DataError."""
+    with Building(folder, place) as building:
+        try:
+            build(building)
+        except OSError as error:
+            raise OfSource(error) from error
+
+
+def _supersede(folder: Path, place: str) -> None:
+    """Removes the other stores of a place: files there have changed since."""
+    for other in folder.parent.iterdir():
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            if other != folder and cache.read_manifest(other)["about"]["place"] == place:
+                cache.discard(other, even_in_use=True)
+
+
+def _spec_of(folder: Path) -> str:
+    """The data spec that a store was built for, as far as its manifest still tells."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return str(cache.read_manifest(folder)["about"]["spec"])
+    return "the data"
 
 
 def _folder(address: Any) -> Path:
     return cache.stores() / digest([FORMAT, address])[:32]
 
 
-def _days(verify: bool) -> float:
-    return VERIFIED_DAYS_TRAINING if verify else VERIFIED_DAYS
-
-
-def passing(build: Callable[[Building], None]) -> Store:
-    """A store that nobody will ask for again: gone with whoever holds it, or, after a kill, by the next store built.
-
-    Raises what `obtain` raises."""
-    name = uuid.uuid4().hex
-    folder = cache.stores() / f".{name}.{name[:8]}.part"  # as what is being written: it counts as left over when we end
-    lock = cache.lock_of(folder.with_name(name))
-    handles: list[int | None] = []
+def _open(folder: Path, verify: bool | None) -> Store | None:
+    """The store, if it is there and undamaged; None for ``verify``: it was just written."""
+    days = None if verify is None else VERIFIED_DAYS_TRAINING if verify else VERIFIED_DAYS
     try:
-        with _writing():
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            cache.clean_up()
-            handles.append(locks.acquire(lock))
-            folder.mkdir()
-            handles.append(handle := os.open(folder, os.O_RDONLY))
-            locks.share(handle)
-            _fill(folder, build, None)
-            store = Store(folder, verified_days=None)
-    except BaseException as error:
-        _drop(folder, lock, handles, os.getpid())
-        raise error.args[0] if isinstance(error, _OfSource) else error from None
-    weakref.finalize(store, _drop, folder, lock, handles, os.getpid())
-    return store
-
-
-def _drop(folder: Path, lock: Path, handles: Sequence[int | None], pid: int) -> None:
-    if os.getpid() != pid:  # a forked child ends: the store is not its own
-        return
-    shutil.rmtree(folder, ignore_errors=True)
-    for handle in handles[1:]:
-        if handle is not None:
-            os.close(handle)
-    if handles and handles[0] is not None:
-        locks.release(lock, handles[0])
-
-
-def _fill(folder: Path, build: Callable[[Building], None], about: Mapping[str, str] | None) -> None:
-    with Building(folder, about) as building:
-        try:
-            build(building)
-        except OSError as error:
-            raise _OfSource(error) from error
-
-
-def _supersede(folder: Path, about: Mapping[str, str] | None) -> None:
-    """Removes the stores of the same place: its files have changed since."""
-    place = (about or {}).get("place")
-    for other in folder.parent.iterdir() if place else ():
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            if other != folder and cache.read_manifest(other)["about"]["place"] == place:
-                cache.discard(other, even_in_use=True)
-
-
-def _open(folder: Path, verified_days: float | None) -> Store | None:
-    try:
-        return Store(folder, verified_days=verified_days)
+        return Store(folder, verified_days=days)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -23,7 +23,7 @@ from ganvas.data.arrays import MOST_CLASSES
 from ganvas.data.folders import HIDDEN_FOLDER, is_picture
 from ganvas.data.shards import Shard, by_split
 from ganvas.data.source import LAYOUT, Block, Encoded, LeftOut, Named, Part, Rows, Scan, Source
-from ganvas.data.store import Building, Column, Store, describe, obtain
+from ganvas.data.store import Building, Column, Store, obtain
 from ganvas.errors import DataError
 
 RUN = 128  # samples that are streamed one after another
@@ -55,14 +55,11 @@ def webdataset(shards: Sequence[Shard], identity: Any, where: str) -> Source:
     """The samples of WebDataset shards, in order of the shards; splits as their names tell."""
     compressed = any(shard.name.lower().endswith(COMPRESSED) for shard in shards)
     address = ["webdataset", LAYOUT, [shard.name for shard in shards], identity]
-    about = describe(f"{where} (where its samples lie)", where, address, "index")
 
     return Source(
         layout=f"WebDataset, {len(shards)} shard{'s' if len(shards) > 1 else ''}",
         identity=address,
-        scan=lambda: _scan(
-            shards, obtain(["index", address], lambda building: _index(shards, building), about=about), where
-        ),
+        scan=lambda: _scan(shards, obtain(["index", address], partial(_index, shards, where)), where),
         where=where,
         listing=None if compressed else [(shard.name, shard.size, shard.written) for shard in shards],
     )
@@ -152,8 +149,9 @@ def _no_label(shard: Shard, info: tarfile.TarInfo, reason: object) -> DataError:
     )
 
 
-def _index(shards: Sequence[Shard], building: Building) -> None:
+def _index(shards: Sequence[Shard], where: str, building: Building) -> None:
     """Writes down the samples: ``SPLIT.name``, ``.place`` (shard, where the bytes begin, how many) and ``.label``."""
+    building.describe(f"{where} (where its samples lie)", where)
     number = {shard.name: i for i, shard in enumerate(shards)}
     left, unlabelled, classes = LeftOut(), set(), 0
     for split, members in by_split(shards).items():

@@ -12,16 +12,10 @@ from hostile_files import AS_MAPS, FILES, make
 
 MOST_MIB = 512  # beyond what the process takes before it reads
 MOST_BYTES = 10_000_000  # of such a file
-CHECKED = ("header.npz",)  # in every run of the tests; the others take longer
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[] if name in CHECKED else [pytest.mark.slow])
-        for name in (*FILES, *(f"map:{name}" for name in AS_MAPS))
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*FILES, *(f"map:{name}" for name in AS_MAPS)])
 def test_a_small_file_takes_little_memory_whatever_it_says_of_itself(name: str, tmp_path: Path) -> None:
     path = make(tmp_path, name)
     assert path.stat().st_size <= MOST_BYTES

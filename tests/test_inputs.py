@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 import folders
+from ganvas.data import open_data
 from ganvas.errors import DataError, UsageError
 from ganvas.inputs import class_number, fitting
 from ganvas.run import Run
@@ -45,6 +46,19 @@ def test_the_runs_own_source_is_prepared_as_it_was(tmp_path: Path, photos: Path)
     assert again.spec == f"{photos}?size=24&crop=60&resize=bilinear&limit=1"
     assert fitting(cropped, str(photos)).fingerprint == fitting(cropped).fingerprint
     assert fitting(cropped, f"{photos}/a.png").spec == f"{photos}/a.png?size=24&channels=rgb"
+
+
+def test_numbers_are_read_by_the_range_that_the_run_was_trained_with(tmp_path: Path) -> None:
+    values = np.linspace(0, 1, 2 * 6 * 5).reshape(2, 1, 6, 5)
+    np.save(tmp_path / "own.npy", values)
+    np.save(tmp_path / "other.npy", values[:1])
+    Image.fromarray((values[0, 0]).astype(np.float32)).save(tmp_path / "one.tif")
+    trained = open_data(str(tmp_path / "own.npy"))
+    known = folders.build(tmp_path / "run", data=trained.spec, schema={"image": [1, 6, 5]}, classes=[], leaves={})
+    rows = np.arange(1)
+    for name in ("own.npy", "other.npy", "one.tif"):
+        assert np.array_equal(fitting(known, str(tmp_path / name)).pixels(rows), trained.pixels(rows)), name
+    assert fitting(known, str(tmp_path / "own.npy")).fingerprint == trained.fingerprint
 
 
 def test_a_note_says_that_the_runs_own_data_has_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,13 +1,12 @@
 """Small files that unpack to a great deal, and what reading one takes.
 
-``python hostile_files.py FOLDER NAME`` makes the file NAME in FOLDER, reads it, and prints the seconds that took and by
-how many MiB the memory of the process grew at most.
+``python hostile_files.py FOLDER NAME`` reads the file NAME that `make` has put into FOLDER, and prints the seconds that
+took, by how many MiB the memory of the process grew at most, and what was read.
 """
 
 from __future__ import annotations
 
 import io
-import os
 import resource
 import struct
 import sys
@@ -98,7 +97,7 @@ FILES: dict[str, Callable[[], bytes]] = {
 AS_MAPS = ("gray.png", "gray16.png", "palette.png", "numbers.tif", "rgb.png")
 
 
-def measure(path: Path, spec: str) -> tuple[float, float, str]:
+def measure(spec: str) -> tuple[float, float, str]:
     """Seconds, MiB and what is said of reading a file, in this process."""
     from ganvas.data import open_data
     from ganvas.errors import GanvasError
@@ -111,31 +110,22 @@ def measure(path: Path, spec: str) -> tuple[float, float, str]:
     return time.perf_counter() - began, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, said
 
 
-def make(folder: Path, name: str) -> tuple[Path, str]:
-    """A hostile file, and the spec that reads it: ``map:`` before its name makes a label map of it."""
+def make(folder: Path, name: str) -> Path:
+    """A hostile file in a folder: an image or an array, or with ``map:`` before its name a label map and its image."""
     kind, _, file = name.rpartition(":")
-    if kind != "map":
-        path = folder / file
-        path.write_bytes(FILES[file]())
-        return path, f"{path}?size=64" if path.suffix != ".npz" else str(path)
-    path = folder / "train_label" / file
-    for member in ("train_label", "train_img"):
-        (folder / member).mkdir()
-        (folder / member / file).write_bytes(FILES[file]())
-    return path, f"labels:{folder}?size=64"
+    content = FILES[file]()
+    for member in ("train_label", "train_img") if kind else ("",):
+        path = folder / member / file
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+    return path
 
 
 if __name__ == "__main__":
-    with_maps = [*FILES, *(f"map:{name}" for name in AS_MAPS)]
-    os.environ["GANVAS_CACHE"] = str(Path(sys.argv[1]) / "cache")
-    if len(sys.argv) == 4:  # make
-        make(Path(sys.argv[1]), sys.argv[2])
-    else:
-        file, asked = Path(sys.argv[1]), sys.argv[2]
-        kind, _, name = asked.rpartition(":")
-        path = file / name
-        spec = f"labels:{file}?size=64" if kind else f"{path}?size=64" if path.suffix != ".npz" else str(path)
-        import ganvas.data  # noqa: F401 - what the process takes before it reads
+    import ganvas.data  # noqa: F401 - what the process takes before it reads
 
-        seconds, mib, said = measure(path, spec)
-        print(f"{seconds:.1f} {mib:.0f} {said[:200]}")
+    folder, (kind, _, name) = Path(sys.argv[1]), sys.argv[2].rpartition(":")
+    file = folder / name
+    spec = f"labels:{folder}?size=64" if kind else f"{file}?size=64" if file.suffix != ".npz" else str(file)
+    seconds, mib, said = measure(spec)
+    print(f"{seconds:.1f} {mib:.0f} {said[:200]}")

@@ -17,7 +17,7 @@ from PIL import Image, features
 from torch.nn import functional
 
 from ganvas.data import colors, limits, open_data, pictures
-from ganvas.data.colors import Reading, look
+from ganvas.data.colors import Decoding, look
 from ganvas.data.pictures import MOST_PIXELS, Preparation, decode, prepare, upright_size
 from ganvas.data.source import BadPicture, Encoded
 from ganvas.errors import DataError
@@ -348,7 +348,7 @@ def test_a_large_image_is_the_same_in_strips(
     image.info["transparency"] = {"L": 7, "P": 3, "I;16": 7 * 257}.get(mode)
     if image.info["transparency"] is None:
         del image.info["transparency"]
-    seen = look(image, Reading(), "x")
+    seen = look(image, Decoding(), "x")
     with monkeypatch.context() as patch:
         patch.setattr(Image.Image, "resize", by_rows)
         expected = prepare(image, Preparation(to, **how), orientation, seen=seen)

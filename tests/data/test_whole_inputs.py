@@ -13,7 +13,7 @@ from drawing import Array, encoded, noise, sentence, write
 from PIL import Image
 
 from ganvas.data import open_data, open_input
-from ganvas.errors import GanvasError
+from ganvas.errors import DataError, GanvasError
 
 SIZES = {"a": (6, 8), "b": (12, 10), "c": (9, 9)}  # height, width
 
@@ -167,6 +167,24 @@ def test_an_array_of_label_maps_is_read(tmp_path: Path) -> None:
     np.savez(tmp_path / "maps.npz", images=ids)
     data = open_input(f"{tmp_path}/maps.npz", field="labels", like="labels:x", classes=4)
     assert np.array_equal(np.concatenate([data.whole(i)["labels"] for i in range(3)]), ids)
+
+
+def test_masks_are_read_as_the_run_has_read_them(tmp_path: Path) -> None:
+    mask = np.array([[0, 255], [255, 255]], np.uint8)
+    for name, values in (("a.png", mask), ("all.png", mask | 255), ("ones.png", mask // 255)):
+        Image.fromarray(values).save(tmp_path / name)
+        row = open_input(f"{tmp_path}/{name}", field="labels", like="labels:x?void=none", classes=2).whole(0)["labels"]
+        assert np.array_equal(row[0], values > 0)
+    void = open_input(f"{tmp_path}/a.png", field="labels", like="labels:x", classes=2).whole(0)["labels"]
+    assert np.array_equal(void[0], mask)
+
+
+def test_numbers_are_read_by_the_range_of_the_run(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 0.25]], np.float32)).save(tmp_path / "a.tif")
+    row = open_input(f"{tmp_path}/a.tif", field="image", like="unpaired:x?range=unit").whole(0)["image"]
+    assert row[0, 0].tolist() == [[-1, pytest.approx(64 / 127.5 - 1, abs=1e-6)]]
+    with pytest.raises(DataError, match=r"holds numbers of 32 bits"):
+        open_input(f"{tmp_path}/a.tif", field="image", like="unpaired:x")
 
 
 def test_points_are_not_translated() -> None:

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from ganvas.data.building import NAMED, choose, decoding_of, extremes, in_threads, progress, ranged, told, tolerate
 from ganvas.data.colors import Decoding, RangeUnknown, Remarks
-from ganvas.data.geometry import Geometry, nearest
+from ganvas.data.geometry import Geometry
 from ganvas.data.groups import Group, Row
-from ganvas.data.maps import instances_of, is_mask, labels_of, read_ids
+from ganvas.data.maps import instances_of, labels_of, mask_values, read_ids
 from ganvas.data.pictures import Preparation, decode, quietly, read_halves
 from ganvas.data.source import BadPicture, Encoded, LeftOut, Part, Scan, printable
 from ganvas.data.spec import Size, Spec
@@ -109,10 +109,9 @@ def _are_masks(group: Group, spec: Spec, chosen: Mapping[str, Mapping[str, list[
 
     def held(row: Row) -> tuple[bool, bool]:
         try:
-            ids = read_ids(Encoded(row.files["labels"], f"{group.root}{row.files['labels']}"), reading.most)[0]
+            return mask_values(Encoded(row.files["labels"], f"{group.root}{row.files['labels']}"), reading.most)
         except BadPicture:
             return True, False  # it will be named
-        return is_mask(ids), bool((ids == VOID).any())
 
     any_void = False
     with quietly():
@@ -255,8 +254,10 @@ def take(
     files of several sizes are brought to it. masks: label maps hold 0 and 255 for the classes 0 and 1."""
     reading = reading or Decoding()
     first: list[tuple[Size, Preparation]] = []  # what the others have to fit
+    sizes: list[Size] = []
 
     def fitted(size: Size, name: str) -> Preparation:
+        sizes.append(size)
         made = prepare(size)
         if not first:
             first.append((size, made))
@@ -280,9 +281,8 @@ def take(
     for name, file in files.items():
         try:
             if name in MAPS:
-                ids, mode = read_ids(file, reading.most)
-                size = ids.shape[1], ids.shape[0]
-                ids = nearest(ids, fitted(size, file.name))
+                ids, mode = read_ids(file, reading.most, partial(fitted, name=file.name))
+                size = sizes[-1]
                 done.fields[name] = labels_of(ids, file.name, masks=masks) if name == "labels" else instances_of(ids)
             else:
                 done.fields[name], size, mode = decode(file, partial(fitted, name=file.name), reading)

@@ -50,11 +50,17 @@ class Geometry:
 
 def nearest(values: Array, preparation: Preparation) -> Array:
     """A map [H, W] of any type, its window resized to the nearest value: the pixel under the centre of each new one."""
-    left, top, right, bottom = preparation.window(values.shape[1], values.shape[0])
+    rows, columns = picked(preparation, (values.shape[1], values.shape[0]))
+    return np.ascontiguousarray(values[rows[:, None], columns])
+
+
+def picked(preparation: Preparation, size: Size) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The rows and the columns of a map of that width and height that `nearest` takes."""
+    left, top, right, bottom = preparation.window(*size)
     width, height = preparation.size
     rows = np.floor(top + (np.arange(height) + 0.5) * ((bottom - top) / height)).astype(np.intp)
     columns = np.floor(left + (np.arange(width) + 0.5) * ((right - left) / width)).astype(np.intp)
-    return np.ascontiguousarray(values[rows[:, None], columns])
+    return rows, columns
 
 
 def centred(sizes: Array, window: Size) -> Corners:

@@ -66,7 +66,9 @@ def open_input(
     if asked.stream:
         raise UsageError(f"stream=true makes no sense of {spec!r}: what is translated is read into the store.")
     asked = replace(asked, channels=asked.channels or run.channels, range=asked.range or run.range)
-    asked = replace(asked, void=asked.void or run.void, max_pixels=asked.max_pixels or run.max_pixels)
+    asked = replace(asked, max_pixels=asked.max_pixels or run.max_pixels)
+    if field == "labels":
+        asked = replace(asked, void=asked.void or run.void)
     prefer = ("labels",) if field == "labels" else ("unpaired", "paired", "labels")
     try:
         found = group(asked, prefer)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -9,8 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ganvas.data.colors import RAW, packed, strips
-from ganvas.data.pictures import MOST_PIXELS, TURNS, opened, orientation_of
+from ganvas.data.geometry import picked
+from ganvas.data.pictures import MOST_PIXELS, TURNS, Preparation, opened, orientation_of
 from ganvas.data.source import BadPicture, Encoded
+from ganvas.data.spec import Size
 from ganvas.errors import DataError
 from ganvas.ops.maps import VOID
 
@@ -21,12 +25,47 @@ AT_ONCE = 1 << 22  # instance ids that are sorted at a time
 Ids = NDArray[np.integer[Any]]  # [H, W]
 
 
-def read_ids(picture: Encoded, most: int = MOST_PIXELS) -> tuple[Ids, str]:
+def read_ids(
+    picture: Encoded, most: int = MOST_PIXELS, prepare: Callable[[Size], Preparation] | None = None
+) -> tuple[Ids, str]:
     """The numbers [H, W] that a file holds, upright, and Pillow's mode: of a palette its indices, of 16 bits all.
 
-    Colors that are all gray and opaque are the gray's number. most: pixels that the map may have. Raises BadPicture for
-    other colors, a file that is lossy, and whatever cannot be read.
+    Colors that are all gray and opaque are the gray's number. most: pixels that the map may have. prepare: tells by the
+    width and height what the map is resized to, each pixel to the nearest. Raises BadPicture for other colors, a file
+    that is lossy, and whatever cannot be read.
     """
+    with _opened(picture, most) as (image, mode, spread):
+        rows, columns = np.arange(image.height), np.arange(image.width)
+        if prepare is not None:
+            rows, columns = picked(prepare(image.size), image.size)
+        ids: Ids | None = None
+        for top, bottom, part in _parts(image, mode):
+            first, last = rows.searchsorted((top, bottom))
+            if ids is None:
+                ids = np.empty((len(rows), len(columns)), part.dtype.newbyteorder("="))
+            ids[first:last] = part[rows[first:last, None] - top, columns] if prepare is not None else part
+    assert ids is not None
+    if spread > 1:
+        ids //= spread
+    return ids, mode
+
+
+def mask_values(picture: Encoded, most: int = MOST_PIXELS) -> tuple[bool, bool]:
+    """Whether a map holds 0 and 255 alone, as painting programs write masks, and whether it holds 255. Raises
+    BadPicture."""
+    void = False
+    with _opened(picture, most) as (image, mode, spread):
+        for _, _, part in _parts(image, mode):
+            foreground = part == VOID * spread
+            if not (foreground | (part == 0)).all():
+                return False, void
+            void |= bool(foreground.any())
+    return True, void
+
+
+@contextmanager
+def _opened(picture: Encoded, most: int) -> Iterator[tuple[Image.Image, str, int]]:
+    """An upright map, Pillow's mode of its file, and what ids are multiplied by in it."""
     with opened(picture, most) as image:
         if image.format in LOSSY:
             raise BadPicture(f"a {image.format} changes ids as it packs them: write label and instance maps as PNG")
@@ -34,23 +73,15 @@ def read_ids(picture: Encoded, most: int = MOST_PIXELS) -> tuple[Ids, str]:
         orientation, mode = orientation_of(image), image.mode
         if mode == "F" or mode in ("CMYK", "YCbCr", "LAB", "HSV") or (mode == "RGB" and RAW in image.info):
             raise _colored(mode)
-        if orientation in TURNS:
-            image = image.transpose(TURNS[orientation])
-        ids = _numbers(image, mode)
-        if spread > 1:
-            ids //= spread
-    if ids.min() < 0:
-        raise BadPicture("has negative ids")
-    return ids, mode
+        yield image.transpose(TURNS[orientation]) if orientation in TURNS else image, mode, spread
 
 
 def _colored(mode: str) -> BadPicture:
     return BadPicture(f"a picture in colour ({mode}): a map has one whole number a pixel, grey or palette")
 
 
-def _numbers(image: Image.Image, mode: str) -> Ids:
-    """The numbers of an image, in the type that holds them, a strip at a time."""
-    ids: Ids | None = None
+def _parts(image: Image.Image, mode: str) -> Iterator[tuple[int, int, Ids]]:
+    """Rows of a map, some at a time: from which to which, and their numbers."""
     for top, bottom in strips(image.size):
         part = np.asarray(image.crop((0, top, image.width, bottom)))
         if part.ndim == 3:
@@ -60,15 +91,13 @@ def _numbers(image: Image.Image, mode: str) -> Ids:
             part = part[..., 0]
         if part.dtype == np.bool_:
             part = part.astype(np.uint8)
-        if ids is None:
-            ids = np.empty((image.height, image.width), part.dtype.newbyteorder("="))
-        ids[top:bottom] = part
-    assert ids is not None
-    return ids
+        if part.min() < 0:
+            raise BadPicture("has negative ids")
+        yield top, bottom, part
 
 
 def is_mask(ids: Ids) -> bool:
-    """Whether a map holds 0 and 255 alone, as painting programs write masks."""
+    """Whether a map holds 0 and 255 alone."""
     return bool(((ids == 0) | (ids == VOID)).all())
 
 

@@ -120,7 +120,7 @@ def test_what_an_imported_run_has_not_is_one_sentence(refused: Refusal, here: Pa
         "sample official --out a.png": "which cannot sample",
         "evaluate official": "was imported and has no data of its own: name some with --data",
         "calibrate official": "was imported and has no data of its own",
-        "train cyclegan --data shots --out official": "holds imported weights and is not trained in: start a run from",
+        "train cyclegan --data photos --out official": "holds imported weights and is not trained in: start a run from",
         "export official --to published --out official": "official is not empty; choose another --out",
     }.items():
         assert sentence in refused(*words.split())

@@ -47,7 +47,9 @@ def test_what_is_not_finite_is_null(ganvas_cli: Command, here: Path) -> None:
     one = pictures(here / "one", "a.png", "b.png")
     found = ganvas_cli("compare", one, one, "--metrics", "psnr,mse", "--json").json["metrics"]
     assert (found["psnr"]["value"], found["mse"]["value"]) == (None, 0)
-    assert "psnr inf 2 range: " in " ".join(ganvas_cli("compare", one, one, "--metrics", "psnr,mse").out.split())
+    assert "psnr inf 2 higher pooled inf " in " ".join(
+        ganvas_cli("compare", one, one, "--metrics", "psnr,mse").out.split()
+    )
 
 
 def test_missing_weights_take_a_line_on_stderr_and_the_others_are_measured(
@@ -75,9 +77,21 @@ def test_what_recipes_have_in_common_is_said_once(ganvas_cli: Command, here: Pat
     assert table.count("range: ") == 3
 
 
-def test_a_warning_stands_before_the_recipe(ganvas_cli: Command) -> None:
-    words = ["compare", "digits", "digits?split=test", "--metrics", "fd-digits", "-n", "20"]
-    assert "warning: 20 images do not span 64 dimensions" in " ".join(ganvas_cli(*words).out.split())
+def test_figures_come_first_then_warnings_then_recipes(ganvas_cli: Command) -> None:
+    words = ["compare", "digits", "digits?split=test", "--metrics", "FD-digits", "-n", "20"]
+    head, value, *rest = ganvas_cli(*words).out.splitlines()
+    assert head.split() == ["metric", "value", "std", "N", "better"]
+    assert value.startswith("fd-digits ")
+    assert value.split()[2:] == ["20", "lower"]
+    table = " ".join(rest)
+    assert table.index("fd-digits: warning: 20 images do not span 64 dimensions") < table.index("recipe")
+    assert table.index("recipe") < table.index("extractor: digits")
+
+
+@pytest.mark.parametrize("words", ["mse,psnr", "mse psnr", "MSE, PSNR,", "mse,mse psnr"])
+def test_names_of_metrics_are_separated_by_commas_or_spaces_in_any_case(ganvas_cli: Command, words: str) -> None:
+    asked = ["compare", "digits?limit=9", "digits?limit=9", "--json", "--metrics", words]
+    assert list(ganvas_cli(*asked).json["metrics"]) == ["mse", "psnr"]
 
 
 def test_sets_of_different_sizes_are_one_sentence(refused: Refusal, here: Path) -> None:
@@ -163,7 +177,8 @@ def test_translations_are_told_by_their_directions_and_by_a_segmenter(
         ("fd-digits", {"source", "floor"}), ("fd-digits-BtoA", {"source", "floor"})
     ]  # fmt: skip
     table = " ".join(ganvas_cli("evaluate", "there", "--metrics", "fd-digits").out.split())
-    assert f"fd-digits-BtoA {found['fd-digits-BtoA']['value']:.5g} 2 warning: 2 images do not span" in table
+    assert f"fd-digits-BtoA {found['fd-digits-BtoA']['value']:.5g} 2 lower" in table
+    assert "fd-digits-BtoA: warning: 2 images do not span" in table
     assert f" floor {found['fd-digits-BtoA']['parts']['floor']:.5g}" in table
     ganvas_cli("train", "pix2pix", "--data", maps, "--out", "painter", *how)
     (here / "broken.onnx").write_bytes(b"no model")

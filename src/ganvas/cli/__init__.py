@@ -9,6 +9,9 @@
     exchange.py  import, export
     benchmarks.py  benchmark
     flags.py     what all of them share: a function as a command, and its Answer
+    outline.py   the options of a system, read without torch
+    early.py     what is wrong with the words of a command, found before torch is imported
+    hints.py     what to say of a flag that a command does not have
 
 Figures and the paths of what was written go to stdout, all else to stderr. Nothing here imports torch before it must.
 """

@@ -5,20 +5,24 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from ganvas.errors import DataError
 
+METAVARS = ("SPEC", "INPUT", "IMAGE", "A", "B")  # of arguments that are data specs
 
-def check(arguments: Mapping[str, Any]) -> None:
-    """Checks the arguments of a command by their names. Raises UsageError, RunError, DataError."""
+
+def check(function: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
+    """Checks the arguments of a command. Raises UsageError, RunError, DataError."""
+    hints = get_type_hints(function, include_extras=True)
     for name, value in arguments.items():
+        metavars = {getattr(told, "metavar", None) for told in getattr(hints.get(name), "__metadata__", ())}
         if value is None:
             continue
         if name == "training":  # the flags that every system has
-            check({"device": value.device, "data": value.data, "init": value.init})
+            check(type(value), {name: getattr(value, name) for name in ("device", "data", "init")})
         elif name == "device":
             from ganvas.devices import named
 
@@ -27,9 +31,7 @@ def check(arguments: Mapping[str, Any]) -> None:
             from ganvas.run import Run
 
             Run.open(value)
-        elif name in ("data", "input", "spec", "a", "b", "style_from", "image", "from_", "to") and isinstance(
-            value, str
-        ):
+        elif metavars & set(METAVARS):
             check_data(value)
 
 

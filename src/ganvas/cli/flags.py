@@ -186,7 +186,7 @@ def call(
             parse(["--help"])
         sentence = _unknown(words, help.getvalue(), prog) or _sentence(said.getvalue(), prog)
         raise UsageError(f"{sentence} (see {prog} --help).") from None
-    early.check(inspect.signature(function).bind_partial(*bound.args, **bound.keywords).arguments)
+    early.check(function, inspect.signature(function).bind_partial(*bound.args, **bound.keywords).arguments)
     ready()
     return bound()
 

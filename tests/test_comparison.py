@@ -166,6 +166,20 @@ def test_each_pair_is_measured_at_its_own_size(blurred: Any, capsys: pytest.Capt
     ]
 
 
+def test_floating_point_images_of_a_set_share_one_range(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A dark frame stays dark: none is stretched to its own extremes."""
+    for side in "ab":
+        (tmp_path / side).mkdir()
+    for i, brightness in enumerate((1.0, 0.5, 0.25)):
+        values = noise(16, 16, seed=i) / np.float32(255) * np.float32(brightness)
+        values.flat[:2] = 0, brightness
+        Image.fromarray(values.astype(np.float32)).save(tmp_path / "a" / f"{i}.tiff")
+        Image.fromarray(np.rint(values * 255).astype(np.uint8)).save(tmp_path / "b" / f"{i}.png")
+    figures = compare(tmp_path / "a", tmp_path / "b", metrics=["mse"], device="cpu")
+    assert figures["mse"].value == 0
+    assert "values from 0 to 1 are read as 0 (black) to 1 (white)" in capsys.readouterr().err
+
+
 def test_a_size_that_is_asked_for_is_the_only_resizing(blurred: Any) -> None:
     sharp, soft, _ = blurred
     figure = compare(f"{sharp}?size=16", f"{soft}?size=16", metrics=["mse"], device="cpu")["mse"]

@@ -26,7 +26,7 @@ from ganvas.files import cache_folder, leftovers, remove
 
 MANIFEST = "manifest.json"
 STORES, SETS, WEIGHTS, HUB = "stores", "datasets", "weights", "hub"
-FIGURES = ("moments", "features", "scores", "classifiers")
+FIGURES = ("moments", "features", "scores", "readings", "classifiers")
 LARGEST_MANIFEST = 1 << 26  # bytes; a real one has a few thousand
 DAY_SECONDS = 86_400
 GB = 1e9

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ganvas.data.building import NAMED, choose, extremes, tolerate
+from ganvas.data.building import NAMED, choose, decoding_of, extremes, ranged, tolerate
+from ganvas.data.colors import RangeUnknown
 from ganvas.data.gathering import Gathered, in_order
 from ganvas.data.geometry import Geometry
 from ganvas.data.groups import group
 from ganvas.data.inputs import Picture, flat, read_single, split_of
 from ganvas.data.opening import find
 from ganvas.data.pictures import hushed
-from ganvas.data.source import Pixels, Rows, Source
+from ganvas.data.source import Encoded, Pixels, Rows, Source
 from ganvas.data.spec import Spec, parse, suited
 from ganvas.data.store import digest
 from ganvas.errors import DataError
@@ -49,6 +51,8 @@ class Direct:
         self._sizes: Counter[str] = Counter()
         self._modes: Counter[str] = Counter()
         self._bad: dict[str, str] = {}
+        self._given_range = None if asked.range is None else str(asked.range)
+        self._deciding, self._notes = Lock(), list[str]()
         self.seen = False
         """Whether its images have been read, so that ``found`` knows their sizes."""
 
@@ -59,7 +63,8 @@ class Direct:
     def content(self) -> str:
         """What results of these images may be kept under: it changes when a file, or what is read of it, does."""
         spec = self._asked
-        return digest(["direct", self._source.identity, self.split, spec.channels, spec.limit, spec.holdout])
+        known = [self.split, spec.channels, spec.limit, spec.holdout, spec.max_pixels, self._given_range]
+        return digest(["direct", self._source.identity, *known])
 
     def names(self, rows: NDArray[np.integer]) -> list[str]:
         """The names of rows: paths within the source, or numbers where it has none."""
@@ -69,14 +74,10 @@ class Direct:
         """The images of rows, uint8 [H, W, C], in their order, decoded on every core, a few at a time; None for one
         that cannot be read. Raises DataError where there are more of these than the spec allows."""
         self._sizes, self._modes, self._bad, self.seen = Counter(), Counter(), {}, True
-        geometry, where = Geometry(), self._source.where or self.spec
-
-        def read(one: Picture) -> Gathered:
-            return read_single(one, "image", geometry, self._asked, None)
-
+        where = self._source.where or self.spec
         try:
             with hushed:
-                for done in in_order(flat(self._part, self._rows[rows]), read):
+                for done in in_order(flat(self._part, self._rows[rows]), self._read):
                     if done.bad:
                         self._bad[done.file] = done.bad
                         tolerate(where, len(self._bad), len(rows), list(self._bad.items())[:3], self._asked)
@@ -88,6 +89,24 @@ class Direct:
                     yield done.fields["image"]
         except OSError as error:
             raise DataError(f"{error.filename or where} cannot be read: {error.strerror or error}.") from error
+
+    def _read(self, one: Picture) -> Gathered:
+        try:
+            return read_single(one, "image", Geometry(), self._asked, None)
+        except RangeUnknown:  # only then all images are looked at first
+            self._decide_range()
+            return read_single(one, "image", Geometry(), self._asked, None)
+
+    def _decide_range(self) -> None:
+        """Decides, once for all images of the split, which numbers of more than 8 bits are black and white. Raises
+        DataError where the numbers do not tell."""
+        with self._deciding:
+            if self._asked.range is not None:
+                return
+            files = (one for one in flat(self._part, self._rows) if isinstance(one, Encoded))
+            decoding, sentence = ranged(files, decoding_of(self._asked), self._source.where or self.spec)
+            self._asked = replace(self._asked, range=decoding.range)
+            self._notes = [sentence] if sentence else []
 
     @property
     def found(self) -> dict[str, Any]:
@@ -105,6 +124,7 @@ class Direct:
             "extremes": extremes(self._sizes),
             "modes": dict(self._modes.most_common()),
             "bad": {"count": len(self._bad), "of": len(self), "files": dict(list(self._bad.items())[:NAMED])},
+            "notes": [*self._scan.found.get("notes", []), *self._notes],
             "prepared": f"each kept at its own size, {colors}",
         }
 

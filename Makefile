@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint con
 .PHONY: demo test test-slow check format clean
 
 demo: .venv/demo
-	$(BIN)/ganvas train avae --data digits --preset small --out demo/avae-digits
+	$(BIN)/ganvas train avae --data digits --preset small --width 8 --out demo/avae-digits
 	$(BIN)/ganvas evaluate demo/avae-digits --metrics mse,psnr,ssim,fd-digits
 	$(BIN)/ganvas report demo/avae-digits
 	@echo

@@ -63,6 +63,11 @@ class Stopped(GanvasError):  # noqa: N818 - a state, named as users say it
         self.exit_code, self.checkpoint = 128 + number, checkpoint
 
 
+def cited(text: str, most: int = 200) -> str:
+    """A text of the user's as a sentence quotes it: its middle left out where it has over ``most`` letters."""
+    return repr(text if len(text) <= most else f"{text[: most // 2]}...{text[-most // 2 :]}")
+
+
 def nearest(word: str, names: Iterable[str]) -> str:
     """A clause that helps with a misspelt name: the nearest one if any is near, and the whole choice if it is short."""
     names = list(names)

@@ -199,3 +199,15 @@ def test_a_value_that_its_key_does_not_take_is_answered_with_those_it_takes(key:
 def test_every_key_is_explained_and_every_key_is_tried_with_wrong_values() -> None:
     assert set(keys()) == set(WRONG)
     assert all(len(text) > 20 for text in keys().values())
+
+
+def test_a_very_long_spec_is_not_echoed_whole() -> None:
+    for text in (
+        "photos?size=" + "9" * 5000,
+        "photos?" + "9" * 5000 + "=1",
+        "a" * 5000 + ":x",
+        "photos?config=" + "9" * 5000,
+    ):
+        with pytest.raises(UsageError) as refused:
+            parse(text)
+        assert len(str(refused.value)) < 1000

@@ -14,7 +14,7 @@ from typing import Any
 from ganvas.data.folders import Listing, arrange, listing
 from ganvas.data.source import SPLITS
 from ganvas.data.spec import GROUPED, Spec, suited
-from ganvas.errors import DataError
+from ganvas.errors import DataError, cited
 
 MEMBER = re.compile(rf"(?:({'|'.join(SPLITS)})_?)?(A|B|label|inst|img)")  # a folder's name: its split and its member
 FIELDS = {"A": "A", "B": "B", "label": "labels", "inst": "instances", "img": "image"}  # of a member -> in a row
@@ -122,7 +122,7 @@ def group(spec: Spec, prefer: Sequence[str] = ()) -> Group | None:
     if path.is_file():
         raise DataError(f"{path} is no folder: {kind} data is read from folders; unpack what is packed.")
     more = f", nor two, as {kind}:A,B" if kind != "labels" else ""
-    raise DataError(f"There is no {kind} data {spec.source!r}: it is no folder{more}.")
+    raise DataError(f"There is no {kind} data {cited(spec.source)}: it is no folder{more}.")
 
 
 # ---- what a folder can be read as ------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from ganvas.data.source import Source, stamp
 from ganvas.data.spec import Spec, filled, parse, suited
 from ganvas.data.store import Building, Store, obtain
 from ganvas.data.stream import streamed
-from ganvas.errors import DataError, nearest
+from ganvas.errors import DataError, cited, nearest
 
 EMBEDDED: dict[str, Callable[[Spec], Source]] = {
     "digits": lambda spec: embedded.digits(),
@@ -109,7 +109,7 @@ def find(spec: Spec) -> Source:
     except (FileNotFoundError, ValueError, RuntimeError):  # the last two: nothing can have such a name
         hint = nearest(spec.source, [*EMBEDDED, *named.SETS])
         raise DataError(
-            f"There is no data {spec.source!r}: it is neither a file or folder nor a named set; {hint}."
+            f"There is no data {cited(spec.source)}: it is neither a file or folder nor a named set; {hint}."
         ) from None
     except OSError as error:
         raise DataError(f"{error.filename or spec.source} cannot be read: {error.strerror or error}.") from error

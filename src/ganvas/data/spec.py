@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from ganvas.errors import UsageError, nearest
+from ganvas.errors import UsageError, cited, nearest
 
 Size = tuple[int, int]  # width, height
 
@@ -234,25 +234,31 @@ def parse(text: str) -> Spec:
             raise UsageError(f"This version does not read {kind!r} data yet: the kinds are {', '.join(KINDS)}.")
         if kind not in KINDS:
             raise UsageError(
-                f"There is no kind of data {kind!r}: {nearest(kind, KINDS)}; write images:PATH for a path with a colon."
+                f"There is no kind of data {cited(kind)}: {nearest(kind, KINDS)}; write images:PATH for a path with a "
+                "colon."
             )
     source = re.sub("%3F|%25", lambda escape: "?" if escape[0].upper() == "%3F" else "%", source, flags=re.I)
     if not source or "\0" in source:
-        raise UsageError(f"The data spec {text!r} names no source: [KIND:]SOURCE[?key=value&...], such as digits.")
+        raise UsageError(f"The data spec {cited(text)} names no source: [KIND:]SOURCE[?key=value&...], such as digits.")
     given: dict[str, Any] = {}
     for pair in query.split("&") if query else []:
         name, equals, value = pair.partition("=")
         if name not in KEYS:
-            raise UsageError(f"The data spec {text!r} has no key {name!r}: {nearest(name, KEYS)}.")
+            raise UsageError(f"The data spec {cited(text)} has no key {cited(name)}: {nearest(name, KEYS)}.")
         if not equals or name in given:
-            raise UsageError(f"In the data spec {text!r}, {name} is {'given twice' if equals else 'without a value'}.")
+            raise UsageError(
+                f"In the data spec {cited(text)}, {name} is {'given twice' if equals else 'without a value'}."
+            )
         try:
             given[name] = KEYS[name].read(value)
         except ValueError as error:
-            raise UsageError(f"In the data spec {text!r}, {name}={value} does not read: it takes {error}.") from None
+            shown = value if len(value) <= 80 else f"{value[:80]}..."
+            raise UsageError(
+                f"In the data spec {cited(text)}, {name}={shown} does not read: it takes {error}."
+            ) from None
         if name == "config" and kind != "hub":
             raise UsageError(
-                f"In the data spec {text!r}, config says nothing: only sets of the Hub (hub:NAME) have any."
+                f"In the data spec {cited(text)}, config says nothing: only sets of the Hub (hub:NAME) have any."
             )
     spec = Spec(source, kind, **{name.replace("-", "_"): value for name, value in given.items()})
     if kind is not None:
@@ -263,7 +269,7 @@ def parse(text: str) -> Spec:
 def suited(spec: Spec, kind: str) -> None:
     """Raises UsageError where a spec says what makes no sense of data of that kind."""
     said = [key for field, key in FIELDS.items() if getattr(spec, field) != getattr(Spec, field)]
-    where = f"In the data spec {str(spec)!r},"
+    where = f"In the data spec {cited(str(spec))},"
     for key in said:
         why = ""
         if kind == "mixture" and key in PICTURE_KEYS:

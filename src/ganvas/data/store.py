@@ -21,7 +21,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ganvas.bounds import read_json
+from ganvas.bounds import decode_python_json, read_regular
 from ganvas.errors import DataError
 from ganvas.files import atomic_folder, cache_folder
 
@@ -169,7 +169,7 @@ class Store:
     """
 
     def __init__(self, folder: Path, *, verify: bool = False) -> None:
-        manifest = read_json(folder / MANIFEST, most=MOST_MANIFEST)
+        manifest = decode_python_json(read_regular(folder / MANIFEST, MOST_MANIFEST))
         if not isinstance(manifest, dict) or manifest.pop("sha256", None) != digest(manifest):
             raise ValueError(f"{folder / MANIFEST} is damaged")
         self.found: dict[str, Any] = manifest["found"]

@@ -211,3 +211,9 @@ def test_a_very_long_spec_is_not_echoed_whole() -> None:
         with pytest.raises(UsageError) as refused:
             parse(text)
         assert len(str(refused.value)) < 1000
+
+
+def test_a_value_with_line_breaks_is_one_sentence() -> None:
+    with pytest.raises(UsageError) as refused:
+        parse("photos?crop=no\nne\x16")
+    assert "\n" not in str(refused.value)

@@ -252,7 +252,7 @@ def parse(text: str) -> Spec:
         try:
             given[name] = KEYS[name].read(value)
         except ValueError as error:
-            shown = value if len(value) <= 80 else f"{value[:80]}..."
+            shown = value if len(value) <= 80 and value.isprintable() else cited(value, 80)
             raise UsageError(
                 f"In the data spec {cited(text)}, {name}={shown} does not read: it takes {error}."
             ) from None

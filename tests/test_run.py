@@ -22,6 +22,7 @@ import folders
 import ganvas.run
 from ganvas import games
 from ganvas.errors import Damaged, RunError
+from ganvas.files import sha256
 from ganvas.run import Run, load, runs
 from ganvas.schema import Schema
 
@@ -495,3 +496,111 @@ def test_the_game_is_the_one_that_the_config_says(tmp_path: Path) -> None:
     built, want = run.build_game(), games.system("vae").build({"width": 2, "latent": 5}, Schema({"image": (1, 32, 32)}))
     shapes = [{name: value.shape for name, value in game.state_dict().items()} for game in (built, want)]
     assert shapes[0] == shapes[1]
+
+
+# ---- what others wrote -----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"step":30,"terms":{}}',
+        '{"step":30,"images":1,"seconds":"x","terms":{}}',
+        '{"step":30,"images":1,"seconds":-1,"terms":{}}',
+        '{"step":30,"images":1,"seconds":1,"terms":{"a":"b"}}',
+        '{"step":30,"images":1,"seconds":1,"terms":{},"health":3}',
+        '{"step":-30,"images":1,"seconds":1,"terms":{}}',
+        '{"step":1e999,"images":1,"seconds":1,"terms":{}}',
+        "[" * 100_000,
+    ],
+)
+def test_a_row_of_other_types_is_left_out(line: str, tmp_path: Path) -> None:
+    run = folders.build(tmp_path / "run")
+    run.append(ROWS[0])
+    with (run.folder / "stats.jsonl").open("a") as file:
+        file.write(f"{line}\n")
+    run.append(ROWS[1])
+    assert run.stats() == ROWS[:2]
+
+
+@pytest.mark.parametrize(
+    "figure", [1, {"n": 1}, {"value": [], "n": 1}, {"value": 1, "n": "x"}, {"value": 1, "parts": 3}]
+)
+def test_a_figure_of_other_types_is_left_out(figure: object, tmp_path: Path) -> None:
+    run = folders.build(tmp_path / "run")
+    (run.folder / "metrics.jsonl").write_text(json.dumps({"step": 4, "metrics": {"mse": figure}}) + "\n")
+    run.record(4, {"mae": folders.figure(0.5)})
+    assert list(run.info()["metrics"]) == ["mae"]
+
+
+@pytest.mark.parametrize(
+    ("field", "shape"),
+    [
+        ("image", []),
+        ("image", [1, 8]),
+        ("image", [1, 8, 8, 8]),
+        ("image", [1, 10**9, 8]),
+        ("vector", [10**12]),
+        ("A", [3]),
+    ],
+)
+def test_a_schema_that_no_data_has_is_refused(field: str, shape: list[int], tmp_path: Path) -> None:
+    run = folders.build(tmp_path / "run")
+    config = json.loads((run.folder / "config.json").read_text())
+    config["schema"][field] = shape
+    (run.folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RunError, match=rf"config\.json cannot be read: its schema gives {field}"):
+        Run.open(run.folder)
+
+
+def test_a_config_of_a_larger_net_than_the_checkpoint_is_refused_unbuilt(trained: Any, tmp_path: Path) -> None:
+    folder = trained.copy("autoencoder", tmp_path / "run")
+    config = json.loads((folder / "config.json").read_text())
+    for width in (20_000, 10_000_000):
+        config["leaves"]["width"] = width
+        (folder / "config.json").write_text(json.dumps(config))
+        with pytest.raises(RunError, match=r"config\.json describes no net of autoencoder"):
+            Run.open(folder).load_game()
+
+
+def test_a_checkpoint_that_is_a_link_to_nowhere_is_passed_over(tmp_path: Path) -> None:
+    run = folders.build(tmp_path / "run", 3)
+    (run.folder / "checkpoint-00000009").symlink_to("/nowhere")
+    said: list[str] = []
+    latest = run.latest(said.append)
+    assert latest is not None
+    assert latest.step == 3
+    assert "checkpoint-00000009 is damaged (manifest.json is missing)" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("ema.safetensors", b"garbage"),
+        ("ema.safetensors", b""),
+        ("ema.safetensors", b"\xff" * 64),
+        ("state.pt", b"PK\x03\x04garbage"),
+        ("state.pt", b""),
+        ("state.pt", b"\x80\x02]."),
+    ],
+)
+def test_a_file_that_fits_its_manifest_and_is_none_of_ours_is_damage(name: str, content: bytes, tmp_path: Path) -> None:
+    run = folders.build(tmp_path / "run", 3)
+    folder = run.folder / "checkpoint-00000003"
+    (folder / name).write_bytes(content)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"][name] = {"sha256": sha256(folder / name), "bytes": len(content)}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    latest = run.latest()
+    assert latest is not None
+    with pytest.raises(Damaged, match=rf"{name} was not written by ganvas"):
+        latest.average() if name.startswith("ema") else latest.state()
+
+
+@pytest.mark.parametrize("name", ["../up", "/dev/zero", "a\0b"])
+def test_a_manifest_that_names_files_elsewhere_is_damage(name: str, tmp_path: Path) -> None:
+    run = folders.build(tmp_path / "run", 3)
+    file = run.folder / "checkpoint-00000003" / "manifest.json"
+    manifest = json.loads(file.read_text())
+    manifest["files"][name] = {"sha256": "", "bytes": 0}
+    file.write_text(json.dumps(manifest))
+    with pytest.raises(Damaged, match="which is no file of a checkpoint"):
+        run.latest()

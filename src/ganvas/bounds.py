@@ -8,6 +8,7 @@ JSON that does not read.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 from collections.abc import Iterator
@@ -81,6 +82,15 @@ def decode_json(data: bytes, type: Any = Any) -> Any:
         raise ValueError("JSON is nested too deep") from None
     except OverflowError as error:
         raise ValueError(f"JSON has a number that is too large ({error})") from None
+
+
+def decode_python_json(data: bytes | str) -> Any:
+    """The value of what Python's json wrote, which may hold NaN and names that are no text. Raises ValueError, also for
+    what is nested too deep."""
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("JSON is nested too deep") from None
 
 
 def read_lines(path: str | Path, most: int = MOST_LINE) -> Iterator[bytes]:

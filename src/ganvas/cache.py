@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ganvas import locks
-from ganvas.bounds import read_json
+from ganvas.bounds import decode_python_json, read_regular
 from ganvas.files import cache_folder, leftovers, remove
 
 MANIFEST = "manifest.json"
@@ -62,7 +62,9 @@ def fetching(path: Path) -> Iterator[None]:
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a store, without a look at its digest. Raises OSError or ValueError."""
-    manifest: dict[str, Any] = read_json(folder / MANIFEST, dict, most=LARGEST_MANIFEST)
+    manifest = decode_python_json(read_regular(folder / MANIFEST, LARGEST_MANIFEST))
+    if not isinstance(manifest, dict):
+        raise ValueError(f"{folder / MANIFEST} is damaged")
     return manifest
 
 

@@ -253,3 +253,10 @@ def test_whatever_the_bytes_are_there_are_pictures_or_one_sentence(
         for picture in [picture for block in part.read(np.arange(len(part.names))) for picture in block]:
             assert picture.name in part.names
             assert not isinstance(picture.data, bytes) or read_or_reason(picture.data, 3, 3) is not None
+
+
+def test_names_that_are_no_text_are_read_and_named(tmp_path: Path) -> None:
+    path = pack(tmp_path / "packed.tar", {"\udcff.png": encoded(noise(1)), "b\udc80.png": b"no picture"})
+    found = open_data(f"{path}?max-bad=50%")
+    assert all_names(found) == ["\udcff.png"]
+    assert list(found.found["bad"]["files"]) == ["b\udc80.png"]

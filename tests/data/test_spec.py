@@ -254,3 +254,9 @@ def test_what_a_sentence_repeats_of_a_spec_is_short(text: str) -> None:
     with pytest.raises(GanvasError) as caught:
         find(parse(text.format("x" * 5000)))
     assert len(sentence(caught.value)) < 700
+
+
+def test_a_value_with_line_breaks_is_one_sentence() -> None:
+    with pytest.raises(UsageError) as refused:
+        parse("photos?crop=no\nne\x16")
+    assert "\n" not in str(refused.value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ganvas import pickles
 from ganvas.errors import Damaged, DataError
 from ganvas.exchange.reading import read
 
@@ -140,3 +142,102 @@ def test_a_file_that_is_not_there_or_is_a_folder_says_so(tmp_path: Path) -> None
     for path, why in ((tmp_path / "none.pth", "No such file"), (tmp_path, "Is a directory")):
         with pytest.raises(DataError, match=f"cannot be read: {why}"):
             read("G", path)
+
+
+# ---- what is meant to hurt -------------------------------------------------------------------------------------------
+def packed(path: Path, pickled: bytes, *, deflated: bool = False, **records: bytes) -> Path:
+    """A ZIP as torch.save lays it out, round that pickle."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED if deflated else zipfile.ZIP_STORED) as file:
+        file.writestr("net/data.pkl", pickled)
+        file.writestr("net/version", b"3\n")
+        for name, data in records.items():
+            file.writestr(f"net/{name}", data)
+    return path
+
+
+def nested(depth: int) -> bytes:
+    """A key of tuples that each hold the one before twice: its hash takes 2**depth steps."""
+    doubled = b"".join(b"q" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(depth))
+    return b"\x80\x02}K\x01" + doubled + b"K\x01s."
+
+
+MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}q\x00."  # of the form before torch 1.6
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        nested(45),
+        b"\x80\x02}K\x01" + b"\x85" * 4000 + b"K\x01s.",  # a hash that would end the process
+        b"\x80\x02ccollections\nOrderedDict\n]" + nested(45)[3:-4] + b"K\x01\x86a\x85R.",  # hashed by what is called
+        b"\x80\x02](" + b"}" * 6000 + b"e.",
+        b"\x80\x02" + b"]" * 200 + b"a" * 199 + b".",
+    ],
+)
+@pytest.mark.parametrize("old", [False, True])
+def test_a_pickle_of_too_much_is_refused_before_it_is_loaded(
+    pickled: bytes, old: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pickles, "MOST_OPERATIONS", 5000)
+    path = tmp_path / "net.pth"
+    if old:
+        path.write_bytes(MAGIC + pickled + b"\x80\x02].")
+    else:
+        packed(path, pickled)
+    with pytest.raises(DataError, match=r"holds (more than the weights|over 100 lists).*save the state_dict\(\)"):
+        read("G", path)
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_pickle_that_says_it_has_more_text_than_there_is_is_damaged(old: bool, tmp_path: Path) -> None:
+    pickled = b"\x80\x02X\xff\xff\xff\x7fabc."
+    path = tmp_path / "net.pth"
+    path.write_bytes(MAGIC + pickled) if old else packed(path, pickled)
+    with pytest.raises(Damaged, match=r"not written by torch\.save"):
+        read("G", path)
+
+
+def test_only_a_zip_as_torch_writes_it_is_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "net.pth"
+    with pytest.raises(Damaged, match="is a ZIP of another kind"):
+        read("G", packed(path, bytes(10 << 20), deflated=True))
+    with pytest.raises(Damaged, match="is a ZIP of another kind"):
+        read("G", packed(path, b"\x80\x02}.", **{"DATA.pkl": b"\x80\x02}."}))
+    with pytest.raises(DataError, match="holds more than the weights of a net"):
+        read("G", packed(path, bytes(40 << 20)))
+    with pytest.raises(DataError, match="holds a TorchScript program, which is not run"):
+        read("G", packed(path, b"\x80\x02}.", **{"constants.pkl": b"\x80\x02)."}))
+
+
+def test_a_bit_that_flipped_in_a_tensor_is_found(tmp_path: Path) -> None:
+    path = save(tmp_path / "net.pth", plain())
+    data = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as file:
+        info = max(file.infolist(), key=lambda info: info.file_size)
+    data[data.index(plain()["model.0.weight"].numpy().tobytes()) + 100] ^= 0x10
+    assert info.file_size > 1000
+    path.write_bytes(data)
+    with pytest.raises(Damaged, match=r"Bad CRC-32.*get it again"):
+        read("G", path)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["sparse", "csr", "meta", "quantized", "nested", "complex"])
+def test_a_tensor_that_is_not_plain_is_one_sentence(kind: str, tmp_path: Path) -> None:
+    tensor = {
+        "sparse": lambda: torch.eye(3).to_sparse(),
+        "csr": lambda: torch.eye(3).to_sparse_csr(),
+        "meta": lambda: torch.empty(4, device="meta"),
+        "quantized": lambda: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+        "nested": lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+        "complex": lambda: torch.ones(3, dtype=torch.complex64),
+    }[kind]()
+    path = save(tmp_path / "net.pth", {"model.1.weight": tensor})
+    with pytest.raises(DataError, match=r"holds? a tensor that is not plain|has a tensor that is not plain") as refused:
+        read("G", path)
+    assert "\n" not in str(refused.value)
+
+
+def test_keys_that_are_no_text_are_left_alone(tmp_path: Path) -> None:
+    path = save(tmp_path / "net.pth", {(1, (2, 3)): torch.zeros(1), 4: {"a": 1}, "model.0.weight": torch.ones(2)})
+    assert list(read("G", path).tensors) == ["model.0.weight"]

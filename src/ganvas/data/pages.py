@@ -61,8 +61,7 @@ def examine(path: str, chunk: Any) -> Pages:
         place, end = first, min(size, first + chunk.total_compressed_size)
         while 0 <= place < end:
             header, length = _header(file, place, path)
-            packed, most = header.get(3, -1), header.get(2, -1)
-            pages += 1
+            packed, most, pages = _number(header, 3), _number(header, 2), pages + 1
             if packed < 0 or most < 0 or pages > most_rows(size):
                 raise _damaged(path)
             if most > max(MOST_PAGE, PAGE_EXPANSION * packed):
@@ -70,8 +69,8 @@ def examine(path: str, chunk: Any) -> Pages:
                     f"{path} has a page of {packed:,} bytes that unpacks to {most:,}: it is refused as a bomb."
                 )
             unpacked += most
-            encoding = header.get(5, {}).get(2, header.get(8, {}).get(4))
-            if header.get(1) == DICTIONARY or encoding == DELTA_BYTE_ARRAY:
+            encodings = _number(header.get(5), 2), _number(header.get(8), 4)  # of a page of version 1 and of version 2
+            if _number(header, 1) == DICTIONARY or DELTA_BYTE_ARRAY in encodings:
                 shared = max(shared, most)
             place += length + packed
     return Pages(unpacked, shared)
@@ -89,6 +88,12 @@ def _header(file: IO[bytes], place: int, path: str) -> tuple[dict[int, Any], int
         except ValueError:
             break
     raise _damaged(path)
+
+
+def _number(fields: Any, number: int) -> int:
+    """A whole number among fields; -1 where there is none."""
+    value = fields.get(number) if isinstance(fields, dict) else None
+    return value if isinstance(value, int) else -1
 
 
 def _damaged(path: str) -> DataError:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ganvas.bounds import decode_json
+from ganvas.bounds import decode_python_json
 from ganvas.data import pages
 from ganvas.data.archives import blocks
 from ganvas.data.arrays import MOST_CLASSES
@@ -87,7 +87,7 @@ def columns(schema: Any, where: str) -> Columns:
 def _features(schema: Any) -> Mapping[str, Any]:
     """What `datasets` wrote of the columns; nothing where it did not, or not so that it reads."""
     try:
-        features = decode_json((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        features = decode_python_json((schema.metadata or {})[b"huggingface"])["info"]["features"]
     except (KeyError, ValueError, TypeError):
         return {}
     return features if isinstance(features, dict) else {}

@@ -300,9 +300,8 @@ def parse(text: str) -> Spec:
         try:
             given[name] = KEYS[name].read(value)
         except ValueError as error:
-            raise UsageError(
-                f"In the data spec {shown!r}, {name}={shortened(value)} does not read: it takes {error}."
-            ) from None
+            echoed = shortened(value) if value.isprintable() else repr(shortened(value))
+            raise UsageError(f"In the data spec {shown!r}, {name}={echoed} does not read: it takes {error}.") from None
         if name == "config" and kind != "hub":
             raise UsageError(
                 f"In the data spec {shown!r}, config says nothing: only sets of the Hub (hub:NAME) have any."

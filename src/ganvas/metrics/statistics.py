@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
-from ganvas.bounds import decode_json
+from ganvas.bounds import decode_python_json
 from ganvas.errors import Damaged
 from ganvas.files import atomic
 from ganvas.nets.features import digest
@@ -77,7 +77,7 @@ class Statistic(ABC):
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
             if metadata["key"] != self.key or metadata["sha256"] != digest(tensors):
                 raise ValueError("its content is not what was written")
-            n, recipe = int(metadata["n"]), decode_json(metadata["recipe"].encode())
+            n, recipe = int(metadata["n"]), decode_python_json(metadata["recipe"])
             self.restore(tensors)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise Damaged(

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 
 import folders
-from ganvas.calibrate import calibrate, calibrate_run
+from ganvas.calibrate import calibrate, calibrate_run, rows_together
 from ganvas.data import Batches, open_data
 from ganvas.errors import RunError, UsageError
 from ganvas.game import Game, Player, Turn, minimise, noise
 from ganvas.optim import adam
 from ganvas.run import Run, load
+from ganvas.schema import Schema
 
 ROWS, PIXELS, Z, W = 8, 12, 3, 5
 
@@ -214,6 +215,25 @@ def test_no_batch_is_read_for_a_game_that_only_draws() -> None:
     for ours, statistic in zip(running(found.G[1]), want, strict=True):
         np.testing.assert_allclose(ours, statistic, rtol=1e-4, atol=1e-5)
     assert found.E[2].num_batches_tracked == 77
+
+
+def test_no_weight_is_copied() -> None:
+    """A discriminator is as large as the rest, and nothing of it is calibrated."""
+    raw = game()
+    ours, theirs = dict(raw.named_parameters()), dict(calibrate(raw, Rows(), n=8).named_parameters())  # type: ignore[arg-type]
+    assert ours.keys() == theirs.keys()
+    assert all(weight is theirs[name] for name, weight in ours.items())
+
+
+@pytest.mark.parametrize(
+    ("side", "batch", "shares", "rows"),
+    [(32, 64, 1, 64), (32, 64, 8, 64), (512, 64, 8, 8), (512, 64, 64, 2), (1024, 4, 1, 4)],
+)
+def test_no_more_rows_are_run_at_once_than_training_holds(side: int, batch: int, shares: int, rows: int) -> None:
+    class Data:
+        schema = Schema({"image": (3, side, side)})
+
+    assert rows_together(folders.config(batch_size=batch, shares=shares), Data()) == rows  # type: ignore[arg-type]
 
 
 def test_a_game_that_surveys_its_data_is_given_it_once_at_most() -> None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import folders
-from ganvas.checkpoint import MANIFEST, Checkpoint, verified, write
+from ganvas.checkpoint import AVERAGE, MANIFEST, STATE, Checkpoint, verified, write
 from ganvas.errors import Damaged, RunError
 from ganvas.files import sha256
 from ganvas.run import Run
@@ -328,3 +328,30 @@ def test_a_checkpoint_is_read_without_its_neighbours(tmp_path: Path) -> None:
     """A checkpoint folder that was copied elsewhere is still one."""
     folder = written(tmp_path / "c").rename(tmp_path / "elsewhere")
     assert verified(folder, 7) == Checkpoint(folder, 7, True)
+
+
+def test_only_what_is_read_is_hashed(tmp_path: Path) -> None:
+    """Of the optimizers' state, the larger part of a checkpoint, a verb wants nothing."""
+    folder = written(tmp_path / "c")
+    folders.flip(folder / STATE)
+    assert verified(folder, 7, [AVERAGE]).step == 7
+    with pytest.raises(Damaged, match=STATE):
+        verified(folder, 7)
+    (folder / STATE).write_bytes(b"")
+    with pytest.raises(Damaged, match="0 bytes instead"):
+        verified(folder, 7, [AVERAGE])
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EACCES])
+def test_a_file_that_the_system_will_not_open_is_not_taken_for_damage(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else an older checkpoint would stand for one that is whole."""
+    folder = written(tmp_path / "c")
+
+    def refused(path: Path) -> str:
+        raise OSError(number, os.strerror(number), path)
+
+    monkeypatch.setattr("ganvas.checkpoint.sha256", refused)
+    with pytest.raises(RunError, match=f"{os.strerror(number)}; mend that"):
+        verified(folder, 7)

@@ -606,3 +606,17 @@ def test_every_weight_starts_the_same_whatever_was_drawn_before() -> None:
     torch.rand(5)
     again: Engine = toys.build(Alternate, weights=3)
     assert toys.differing(toys.everything(engine), toys.everything(again)) == []
+
+
+def test_a_batch_that_has_nothing_to_play_with_is_said() -> None:
+    class Choosy(Game):
+        def __init__(self) -> None:
+            super().__init__()
+            self.N = nn.Linear(1, 1)
+            self.player = Player((self.N,), adam(1e-3))
+
+        def round(self, A: torch.Tensor | None = None, B: torch.Tensor | None = None) -> Any:
+            yield from ()
+
+    with pytest.raises(RuleError, match="nothing that the round plays with: A, B"):
+        Engine(Choosy()).step({"x": torch.zeros(2, 1)})

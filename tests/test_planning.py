@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ SMALL = {"preset": "tiny", "batch_size": 16, "device": "cpu", "quiet": True}
         ({"keep_best": "elbo"}, "has no elbo"),
         ({"keep_best": "modes"}, "has no modes"),
         ({"keep_best": "valid/critc/real"}, "critic"),
+        ({"keep_best": "valid/accuracy"}, "how training goes, not how good the results are"),
+        ({"keep_best": "critic/gradient_norm"}, "how training goes"),
         ({"lr": float("inf")}, "finite"),
         ({"beta": float("nan")}, "finite|number"),
     ],
@@ -65,13 +68,19 @@ def test_a_run_without_a_schedule_may_be_made_longer(tmp_path: Path) -> None:
 def test_other_steps_are_refused_where_a_schedule_depends_on_them(tmp_path: Path) -> None:
     arguments: dict[str, Any] = {**SMALL, "preset": "avae-table", "width": 2, "latent": 4, "data": "digits"}
     train("vae", out=tmp_path, steps=2, **arguments)
-    with pytest.raises(RunError, match="schedule"):
+    with pytest.raises(RunError, match="schedule") as refused:
         train("vae", out=tmp_path, steps=3, **arguments)
+    words = shlex.split(str(refused.value).partition("own: ")[2].partition(" (in Python")[0])
+    assert words[:2] == ["ganvas", "train"]
+    flags = dict(zip(words[3::2], words[4::2], strict=True))
+    assert (flags["--steps"], flags["--init"], flags["--width"]) == ("3", str(tmp_path), "2")
+    assert flags["--out"] == f"{tmp_path}-2"
+    assert f"init={str(tmp_path)!r}, out={flags['--out']!r}" in str(refused.value)
 
 
 def test_a_run_is_never_taken_back(tmp_path: Path) -> None:
     train("autoencoder", data="digits", out=tmp_path, steps=4, **SMALL)
-    with pytest.raises(RunError, match="at step 4 already"):
+    with pytest.raises(RunError, match=r"at step 4 already.*--init"):
         train("autoencoder", data="digits", out=tmp_path, steps=2, **SMALL)
 
 
@@ -216,3 +225,33 @@ def test_numbers_of_numpy_paths_and_runs_are_taken(tmp_path: Path) -> None:
     assert repr(ganvas.runs(tmp_path / "none")) == "no runs"
     assert repr(ganvas.load(tmp_path / "a")).startswith(f"Autoencoder({tmp_path / 'one.png'} 3x32x32, width 2, ")
     assert len(repr(ganvas.systems()).splitlines()) == len(ganvas.systems())
+
+
+@pytest.mark.parametrize("kind", ["part", "gone"])
+def test_a_config_that_a_kill_left_half_written_is_cleared(kind: str, tmp_path: Path) -> None:
+    (tmp_path / f".config.0123abcd.{kind}.json").write_text("{")
+    train("gan", data="mixture:ring8", out=tmp_path, steps=1, **SMALL)
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".config")]
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        ({"WORLD_SIZE": "4"}, "WORLD_SIZE is 4, but RANK and MASTER_ADDR and MASTER_PORT are not set"),
+        ({"WORLD_SIZE": "x"}, "WORLD_SIZE is x, but"),
+        ({"WORLD_SIZE": "x", "RANK": "0", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, "WORLD_SIZE must be a number"),
+        ({"WORLD_SIZE": "2", "RANK": "one", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, "RANK must be a number"),
+    ],
+)
+def test_half_an_announcement_of_ranks_is_refused(
+    environment: dict[str, str], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=sentence):
+        plan("gan", data="mixture:ring8", preset="tiny", out=tmp_path / "run")
+
+
+def test_a_scheduler_that_counts_one_process_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert train("gan", data="mixture:ring8", out=tmp_path, steps=1, **SMALL).config.world == 1

@@ -20,7 +20,7 @@ from ganvas.ops.legend import ids_in, with_legend
 from ganvas.ops.maps import coloured
 from ganvas.ops.plane import draw_plane
 from ganvas.ops.sheet import grid, strips
-from ganvas.sheets import PAIRS, POINTS, SAMPLES, save_sheets
+from ganvas.sheets import PAIRS, POINTS, SAMPLES, remove_sheets, save_sheets, sheets_missing
 from paintings import Dimmer, Painter, labels, paired, unpaired
 
 
@@ -74,6 +74,44 @@ def test_the_same_game_draws_the_same_again(tmp_path: Path) -> None:
         torch.rand(3)
     for kind in ("samples", "reconstructions"):
         assert np.array_equal(drawn(tmp_path / f"{kind}-00000001.png"), drawn(tmp_path / f"{kind}-00000002.png"))
+
+
+def test_large_pictures_are_drawn_a_few_at_a_time_and_look_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Counting(Bright):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rows: list[int] = []
+
+        def sample(self, n: int, *, seed: int = 0, first: int = 0, **how: Any) -> Tensor:
+            self.rows.append(n)
+            return torch.linspace(-1, 1, SAMPLES)[first : first + n].view(-1, 1, 1, 1).expand(n, 1, 32, 32)
+
+        def reconstruct(self, x: Tensor, **how: Any) -> Tensor:
+            self.rows.append(len(x))
+            return super().reconstruct(x, **how)
+
+    data = open_data("digits?split=test")
+    save_sheets(tmp_path / "together", Counting(), data, 1)
+    monkeypatch.setattr(ways, "PIXELS", 3 * 32 * 32)
+    save_sheets(tmp_path / "apart", game := Counting(), data, 1)
+    assert max(game.rows) == 3
+    assert sum(game.rows) == SAMPLES + PAIRS
+    for name in ("samples-00000001.png", "reconstructions-00000001.png"):
+        assert (tmp_path / "together" / name).read_bytes() == (tmp_path / "apart" / name).read_bytes()
+
+
+def test_sheets_that_lack_are_known_and_those_of_later_steps_are_removed(tmp_path: Path) -> None:
+    data, game = open_data("digits?split=test"), Bright()
+    for step in (1, 2, 3):
+        save_sheets(tmp_path, game, data, step)
+    (tmp_path / "mine.png").touch()
+    remove_sheets(tmp_path, 1)
+    assert sorted(os.listdir(tmp_path)) == ["mine.png", "reconstructions-00000001.png", "samples-00000001.png"]
+    assert not sheets_missing(tmp_path, game, data, 1)
+    (tmp_path / "samples-00000001.png").unlink()
+    assert sheets_missing(tmp_path, game, data, 1)
 
 
 def test_points_are_drawn_over_their_density(tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ import pytest
 import torch
 from PIL import Image
 
+from children import differing
 from ganvas import games
 from ganvas.engine import Engine
-from ganvas.errors import Diverged, Stopped
+from ganvas.errors import Diverged, RunError, Stopped, UsageError
 from ganvas.run import Run
 from ganvas.training import train
 
@@ -143,6 +144,145 @@ def test_a_stopped_run_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+def files(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Every file of a folder, with its bytes and the time it was written."""
+    found = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in found}
+
+
+@pytest.mark.parametrize(("number", "moment"), [(signal.SIGTERM, 1), (signal.SIGHUP, 4), (signal.SIGINT, 6)])
+def test_a_run_that_was_asked_to_stop_ends_as_if_it_never_had(
+    number: int, moment: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may stop where neither a tick nor a checkpoint is due; what it then leaves is not of the finished run."""
+    arguments: dict[str, Any] = {
+        "data": "mixture:ring8", "steps": 8, "checkpoint_every": 3, "tick_every": 2, "keep": 1, "keep_best": "modes",
+        **SMALL,
+    }  # fmt: skip
+    straight = train("gan", out=tmp_path / "straight", **arguments)
+    step = Engine.step
+
+    def interrupted(self: Engine, batch: Any) -> Any:
+        if self.clock.step == moment:
+            os.kill(os.getpid(), number)
+        return step(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "step", interrupted)
+        with pytest.raises(Stopped) as stopped:
+            train("gan", out=tmp_path / "stopped", **arguments)
+    assert stopped.value.exit_code == 128 + number
+    paused = Run.open(tmp_path / "stopped")
+    assert paused.checkpoints()[-1] == moment + 1
+    assert [row["step"] for row in paused.stats()][-1] == moment + 1
+    assert (paused.folder / "samples" / f"samples-{moment + 1:08d}.png").exists()
+    resumed = train("gan", out=tmp_path / "stopped", **arguments)
+    assert differing(straight.folder, resumed.folder) == []
+    assert [session.from_step for session in resumed.config.provenance] == [0, moment + 1]
+
+
+def test_a_signal_before_the_first_step_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(self: Engine, batch: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("the step went on")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train("gan", data="mixture:ring8", out=tmp_path, steps=4, **SMALL)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "config.json"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_ctrl_c_is_answered_at_once_and_a_second_one_does_not_wait(
+    again: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    step, save = Engine.step, Run.save
+    said = []
+
+    def interrupted(self: Engine, batch: Any) -> Any:
+        if self.clock.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+            said.append(capfd.readouterr().err.splitlines()[-1])
+        return step(self, batch)
+
+    def saving(self: Run, *arguments: Any, **more: Any) -> Path:
+        if again:
+            os.kill(os.getpid(), signal.SIGINT)
+        return save(self, *arguments, **more)
+
+    monkeypatch.setattr(Engine, "step", interrupted)
+    monkeypatch.setattr(Run, "save", saving)
+    with pytest.raises(KeyboardInterrupt if again else Stopped):
+        train("gan", data="mixture:ring8", out=tmp_path, steps=9, checkpoint_every=9, **{**SMALL, "quiet": False})
+    assert said == ["saving; press again to quit without saving"]
+    assert Run.open(tmp_path).checkpoints() == ([] if again else [3])
+    assert not [path for path in tmp_path.rglob(".*") if path.name != ".lock"]
+
+
+def test_a_signal_that_is_ignored_does_not_stop_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As SIGHUP is under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    step = Engine.step
+
+    def hung_up(self: Engine, batch: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGHUP)
+        return step(self, batch)
+
+    monkeypatch.setattr(Engine, "step", hung_up)
+    try:
+        assert train("gan", data="mixture:ring8", out=tmp_path, steps=4, **SMALL).checkpoints()[-1] == 4
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_folder_that_is_taken_away_ends_training_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, out = Engine.step, tmp_path / "run"
+
+    def moved(self: Engine, batch: Any) -> Any:
+        if self.clock.step == 2:
+            out.rename(tmp_path / "elsewhere")
+            out.mkdir()
+        return step(self, batch)
+
+    monkeypatch.setattr(Engine, "step", moved)
+    with pytest.raises(RunError, match="removed or replaced while"):
+        train("gan", data="mixture:ring8", out=out, steps=4, checkpoint_every=4, tick_every=4, **SMALL)
+    assert list(out.glob("checkpoint-*")) == []
+
+
+# ---- where a run comes from ------------------------------------------------------------------------------------------
+def test_a_finished_command_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments: dict[str, Any] = {"data": "mixture:ring8", "out": tmp_path, "steps": 4, "keep_best": "modes", **SMALL}
+    train("gan", **arguments)
+    before = files(tmp_path)
+    monkeypatch.setattr("ganvas.planning.origins", lambda: {"versions": {"torch": "9.9"}, "git": "abc", "dirty": True})
+    again = train("gan", **arguments)
+    assert files(tmp_path) == before
+    assert again.config == Run.open(tmp_path).config
+
+
+def test_every_call_that_trained_is_listed_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments: dict[str, Any] = {"data": "mixture:ring8", "out": tmp_path, "checkpoint_every": 2, **SMALL}
+    first = train("gan", steps=2, **arguments)
+    assert [(s.from_step, s.git) for s in first.config.provenance] == [(0, first.config.git)]
+    with monkeypatch.context() as patch:  # killed before its first checkpoint
+        patch.setattr("ganvas.planning.origins", lambda: {"versions": {}, "git": "lost", "dirty": False})
+        patch.setattr(Engine, "step", lambda self, batch: (_ for _ in ()).throw(MemoryError))
+        with pytest.raises(MemoryError):
+            train("gan", steps=4, **arguments)
+    assert Run.open(tmp_path).config.git == first.config.git
+    monkeypatch.setattr("ganvas.planning.origins", lambda: {"versions": {}, "git": "def", "dirty": True})
+    second = train("gan", steps=4, **arguments)
+    assert [(s.from_step, s.git, s.dirty) for s in second.config.provenance[1:]] == [(2, "def", True)]
+    assert second.config.provenance[0] == first.config.provenance[0]
+    assert (second.config.git, second.config.dirty) == ("def", True)
+    assert Run.open(tmp_path).config == second.config
+
+
 def test_divergence_stops_with_player_step_and_last_good_checkpoint(tmp_path: Path) -> None:
     arguments: dict[str, Any] = {"data": "digits", "out": tmp_path, "steps": 40, "checkpoint_every": 4, **SMALL}
 
@@ -230,6 +370,24 @@ def test_keep_best_marks_the_best_checkpoint_and_keeps_it(tmp_path: Path) -> Non
     assert best is not None
     assert best["metric"] == "mse"
     assert best["step"] in run.checkpoints()
+
+
+def test_a_term_that_was_not_played_is_passed_over_and_a_misspelt_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments: dict[str, Any] = {"data": "mixture:ring8", "steps": 4, "checkpoint_every": 1, "tick_every": 1, **SMALL}
+    arguments |= {"quiet": False}
+    late = train("gan", out=tmp_path / "late", keep_best="generator/fool", critic_steps=3, **arguments)
+    assert "generator/fool was not logged since the last tick" in capsys.readouterr().err
+    logged = {row["step"]: row["terms"]["generator/fool"] for row in late.stats() if "generator/fool" in row["terms"]}
+    assert 0 < len(logged) < 4
+    best = late.best()
+    assert best is not None
+    assert best["value"] == min(logged.values())
+    with pytest.raises(
+        UsageError, match=r"generator/fol: nothing of that name is logged: did you mean 'generator/fool'"
+    ):
+        train("gan", out=tmp_path / "bad", keep_best="generator/fol", **arguments)
 
 
 @pytest.mark.parametrize(("metric", "pick"), [("elbo", max), ("valid/elbo", max), ("valid/autoencoder/kl", min)])

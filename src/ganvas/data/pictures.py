@@ -23,6 +23,7 @@ SUFFIXES = (
     *(".tga", ".ppm", ".pgm", ".pbm", ".pnm"),
 )
 MOST_PIXELS = 100_000_000  # more is taken for a decompression bomb
+MOST_WEBP = 50_000_000  # likewise: to decode a WebP takes eight bytes a pixel besides those that it becomes
 MOST_BYTES = 1 << 28  # of one encoded picture
 TURNS = {  # EXIF orientation -> what makes the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -101,8 +102,9 @@ def opened(picture: Encoded) -> Iterator[Image.Image]:
     try:
         data = picture.data
         with io.BytesIO(data) if isinstance(data, bytes) else open_regular(data) as file, Image.open(file) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise BadPicture(f"{image.width}x{image.height} pixels: over {MOST_PIXELS // 1_000_000} megapixels")
+            most = MOST_WEBP if image.format == "WEBP" else MOST_PIXELS
+            if image.width * image.height > most:
+                raise BadPicture(f"{image.width}x{image.height} pixels: over {most // 1_000_000} megapixels")
             yield image
     except (BadPicture, SizesDiffer):
         raise

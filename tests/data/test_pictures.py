@@ -503,6 +503,20 @@ def test_a_decompression_bomb_is_refused_by_its_header(side: int) -> None:
         read(bomb(side, side), 64, 64)
 
 
+def test_a_webp_that_says_it_is_very_large_is_not_decoded() -> None:
+    def canvas(side: int) -> bytes:
+        """A picture of 4x4 on a canvas that is said to be so large."""
+        flags = bytes(4) + (side - 1).to_bytes(3, "little") * 2
+        whole = (
+            b"WEBPVP8X" + (10).to_bytes(4, "little") + flags + encoded(noise(1, 4, 4, 3), "WEBP", lossless=True)[12:]
+        )
+        return b"RIFF" + len(whole).to_bytes(4, "little") + whole
+
+    assert read(canvas(4), 4, 4).shape == (4, 4, 3)
+    with pytest.raises(BadPicture, match="9000x9000 pixels: over 50 megapixels"):
+        read(canvas(9000), 4, 4)
+
+
 def test_a_file_that_is_not_there_says_so() -> None:
     with pytest.raises(BadPicture, match=r"^No such file or directory$"):
         decode(Encoded("x.png", "/nowhere/x.png"), Preparation((4, 4)))

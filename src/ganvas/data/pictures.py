@@ -29,6 +29,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "JPEG2000", "GIF", "BMP", "DIB", "TIFF
 # runs a program or reads another file, as Pillow does for some
 MOST_PIXELS = Decoding.most  # more is taken for a decompression bomb
 MOST_SCANS = 100  # of a progressive JPEG: each is a pass over the whole image
+MOST_WEBP = 50_000_000  # likewise: to decode a WebP takes eight bytes a pixel besides those that it becomes
 MOST_BYTES = 1 << 28  # of one encoded picture
 TURNS = {  # EXIF orientation -> what makes the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -112,8 +113,9 @@ def opened(picture: Encoded, most: int = MOST_PIXELS) -> Iterator[Image.Image]:
             io.BytesIO(data) if isinstance(data, bytes) else open_regular(data) as file,
             Image.open(file, formats=FORMATS) as image,
         ):
-            if (pixels := image.width * image.height) > most:
-                raise BadPicture(_too_large(f"{image.width}x{image.height} pixels: over", most))
+            allowed = MOST_WEBP if image.format == "WEBP" and most == MOST_PIXELS else most
+            if (pixels := image.width * image.height) > allowed:
+                raise BadPicture(_too_large(f"{image.width}x{image.height} pixels: over", allowed))
             if _scans(image, picture.data) > MOST_SCANS:
                 raise BadPicture(f"a progressive JPEG of over {MOST_SCANS} scans")
             note_raw(image)

@@ -95,8 +95,7 @@ def calibrate_run(run: Run | str | Path, *, data: str | None = None, n: int = 10
         raise UsageError(f"-n must be at least 1, not {n}.")
     dataset = fitting(run, data)
     with Run.locked(run.folder):
-        run.latest()  # verifies all that is written anew, the optimizers too
-        game, checkpoint = run.loaded(device=named_device(device))
+        game, checkpoint = run.loaded(device=named_device(device), whole=True)  # all of it is written anew
         c = run.config
         where = next(game.parameters()).device
         batches = Batches(dataset, rows_together(c, dataset), seed=c.seed, device=where, flip=False)

@@ -99,8 +99,7 @@ def calibrate_run(
         raise UsageError(f"-n must be at least 1, not {n}.")
     dataset = fitting(run, data)
     with Run.locked(run.folder):
-        run.latest()  # verifies all that is written anew, the optimizers too
-        game, checkpoint = run.loaded(device=named_device(device))
+        game, checkpoint = run.loaded(device=named_device(device), whole=True)  # all of it is written anew
         if not quiet:
             told(run, dataset).tell()
         c = run.config

@@ -16,6 +16,7 @@ from ganvas.errors import RunError, UsageError, nearest
 from ganvas.figures import (
     ALL,
     BACK,
+    BATCH,
     CYCLE,
     ELBO,
     MIOU,
@@ -39,7 +40,7 @@ from ganvas.run import Run
 from ganvas.settings import missing_parts
 from ganvas.translation_measures import translation_figures
 from ganvas.verbs import Bounds, Reconstructs, Samples
-from ganvas.ways import portions
+from ganvas.ways import together
 
 POINTS = 2500  # of a mixture
 NEEDS = {"pairs": "reconstruct", "sets": "sample", "mixture": "sample", ELBO: ELBO}  # what it compares -> its verb
@@ -192,6 +193,14 @@ def _points(game: Game, dataset: Dataset, tools: list[Modes], n: int, seed: int)
     return {tool.name: told(tool.figure(points, str(dataset.mixture)), seed=seed) for tool in tools}
 
 
+def _portions(dataset: Dataset, count: int) -> Iterator[tuple[int, int]]:
+    """The numbers 0 .. count - 1 as runs (first, last + 1) of as many images as may pass through a net together."""
+    height, width = dataset.schema["image"][-2:]
+    some = min(BATCH, together(height, width))
+    for first in range(0, count, some):
+        yield first, min(first + some, count)
+
+
 def _reconstructions(
     game: Game, dataset: Dataset, tools: Tools, pairs: list[PairMetric], n: int, seed: int, *, bound: bool
 ) -> Figures:
@@ -205,7 +214,7 @@ def _reconstructions(
     rows, device = drawn(n, len(dataset), seed=seed), next(game.parameters()).device
     parts: tuple[str, ...] = ()
     bounds = Moments()
-    for first, end in portions(dataset.schema["image"], len(rows)):
+    for first, end in _portions(dataset, len(rows)):
         batch = dataset.tensors(rows[first:end], device)
         x, label = batch["image"], batch.get("label")
         if pairs:
@@ -247,12 +256,12 @@ def _samples(game: Game, dataset: Dataset, tools: Tools, sets: list[SetMetric[An
     chosen = f"{len(rows)} of {len(dataset)}"
 
     def reference() -> Iterator[Tensor]:
-        for first, end in portions(dataset.schema["image"], len(rows)):
+        for first, end in _portions(dataset, len(rows)):
             yield dataset.tensors(rows[first:end], device)["image"]
 
     def samples() -> Iterator[Tensor]:
         assert isinstance(game, Samples)
-        for first, end in portions(dataset.schema["image"], len(rows)):
+        for first, end in _portions(dataset, len(rows)):
             yield game.sample(end - first, seed=seed, first=first)
 
     known = None if dataset.content is None else f"{dataset.content} {chosen} by {seed}"

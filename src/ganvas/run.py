@@ -344,14 +344,14 @@ class Run:
         return self.loaded(raw=raw, device=device, warn=warn)[0]
 
     def loaded(
-        self, *, raw: bool = False, device: str = "cpu", warn: Callable[[str], None] = note
+        self, *, raw: bool = False, device: str = "cpu", warn: Callable[[str], None] = note, whole: bool = False
     ) -> tuple[Game, Checkpoint]:
-        """`load_game`, and the checkpoint that it is of."""
+        """`load_game`, and the checkpoint that it is of. whole: every file of that is verified, as it will be read."""
         import torch
 
         from ganvas.streams import Purpose, stream
 
-        checkpoint, tensors = self._newest(raw, warn)
+        checkpoint, tensors = self._newest(raw, warn, whole)
         lacking = missing_parts(self.config)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream(0, 0, Purpose.WEIGHTS))
@@ -366,11 +366,11 @@ class Run:
         # channels-last weights, as in training: the verbs' convolutions are faster so
         return game.eval().to(device, memory_format=torch.channels_last), checkpoint  # type: ignore[call-overload]
 
-    def _newest(self, raw: bool, warn: Callable[[str], None]) -> tuple[Checkpoint, dict[str, Tensor]]:
+    def _newest(self, raw: bool, warn: Callable[[str], None], whole: bool) -> tuple[Checkpoint, dict[str, Tensor]]:
         """The newest whole checkpoint and its tensors. The process that trains may take a checkpoint away while it is
         being read: then there is a newer one."""
         for _ in range(READS):
-            checkpoint = self.latest(warn, [WEIGHTS if raw else AVERAGE])
+            checkpoint = self.latest(warn, None if whole else [WEIGHTS if raw else AVERAGE])
             if checkpoint is None:
                 raise RunError(f"{self.folder} has no checkpoint yet; train it first.")
             try:

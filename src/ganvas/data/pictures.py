@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,10 +101,9 @@ def opened(picture: Encoded) -> Iterator[Image.Image]:
         raise picture.data
     try:
         data = picture.data
-        with io.BytesIO(data) if isinstance(data, bytes) else open_regular(data) as file, Image.open(file) as image:
-            most = MOST_WEBP if image.format == "WEBP" else MOST_PIXELS
-            if image.width * image.height > most:
-                raise BadPicture(f"{image.width}x{image.height} pixels: over {most // 1_000_000} megapixels")
+        with io.BytesIO(data) if isinstance(data, bytes) else open_regular(data) as file, _bounded(file) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise BadPicture(f"{image.width}x{image.height} pixels: over {MOST_PIXELS // 1_000_000} megapixels")
             yield image
     except (BadPicture, SizesDiffer):
         raise
@@ -115,6 +114,29 @@ def opened(picture: Encoded) -> Iterator[Image.Image]:
     except Exception as error:
         reason = error.strerror if isinstance(error, OSError) else None
         raise BadPicture(reason or str(error).strip() or type(error).__name__) from error
+
+
+def _bounded(file: IO[bytes]) -> Image.Image:
+    """What Pillow opens. Raises BadPicture for a large WebP first: Pillow makes room for all of it before it tells its
+    size."""
+    width, height = _size_of_webp(file.read(30))
+    file.seek(0)
+    if width * height > MOST_WEBP:
+        raise BadPicture(f"{width}x{height} pixels: over {MOST_WEBP // 1_000_000} megapixels, the most of a WebP")
+    return Image.open(file)
+
+
+def _size_of_webp(head: bytes) -> Size:
+    """Width and height as the first bytes of a WebP tell; 0, 0 for another file."""
+    kind = head[12:16] if head[:4] == b"RIFF" and head[8:12] == b"WEBP" else b""
+    if kind == b"VP8X":
+        return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
+    if kind == b"VP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8 ":
+        return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
+    return 0, 0
 
 
 def decode(picture: Encoded, preparation: Preparation | Callable[[Size], Preparation]) -> tuple[Pixels, Size, str]:

@@ -223,3 +223,8 @@ def test_a_film_has_every_frame_enlarged_and_never_ends(tmp_path: Path, channels
             film.seek(i)
             assert film.info["duration"] == 80
             assert np.abs(np.asarray(film.convert("L")).astype(int) - level).max() <= 1
+
+
+def test_a_name_that_none_can_have_is_refused() -> None:
+    with pytest.raises(UsageError, match="is no possible name: choose another --out"):
+        kind_of(Path("a\0b.png"))

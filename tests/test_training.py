@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -18,7 +19,8 @@ from PIL import Image
 from children import differing
 from ganvas import games
 from ganvas.engine import Engine
-from ganvas.errors import Diverged, RunError, Stopped, UsageError
+from ganvas.errors import Damaged, Diverged, RunError, Stopped, UsageError
+from ganvas.files import sha256
 from ganvas.run import Run
 from ganvas.training import train
 
@@ -405,3 +407,19 @@ def test_new_numbers_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(tmp_path)
     folders = [train("autoencoder", data="digits", steps=1, new=True, **SMALL).folder for _ in range(2)]
     assert folders == [Path("runs/autoencoder-digits"), Path("runs/autoencoder-digits-2")]
+
+
+@pytest.mark.parametrize(
+    "state", [{"step": 6}, {"step": 6, "optimisers": 3}, {"step": 6, "optimisers": {}, "sums": {}}]
+)
+def test_a_state_that_is_not_of_this_run_is_damage(state: dict[str, Any], trained: Any, tmp_path: Path) -> None:
+    folder = trained.copy("autoencoder", tmp_path / "run")
+    checkpoint = folder / "checkpoint-00000006"
+    torch.save(state, checkpoint / "state.pt")
+    manifest = json.loads((checkpoint / "manifest.json").read_text())
+    size = (checkpoint / "state.pt").stat().st_size
+    manifest["files"]["state.pt"] = {"sha256": sha256(checkpoint / "state.pt"), "bytes": size}
+    (checkpoint / "manifest.json").write_text(json.dumps(manifest))
+    more: dict[str, Any] = {"preset": "tiny", "steps": 8, "checkpoint_every": 6, "batch_size": 32, "quiet": True}
+    with pytest.raises(Damaged, match="checkpoint-00000006 does not hold what this run saves"):
+        train("autoencoder", data="digits?limit=96", out=folder, device="cpu", **more)

@@ -146,6 +146,14 @@ def test_fetches_once_and_holds_the_file_to_its_first_digest(
         weights.find("small")
 
 
+def test_a_record_that_is_no_text_is_damage(folder: Path) -> None:
+    (folder / "small-net.pth").write_bytes(CONTENT)
+    for record in (b"\xff\xfe\x80", bytes(1 << 17)):
+        (folder / "small-net.pth.sha256").write_bytes(record)
+        with pytest.raises(Damaged, match=r"small-net\.pth\.sha256 cannot be read .*: delete it"):
+            weights.find("small")
+
+
 def test_fetches_a_damaged_file_again_and_into_any_folder(
     folder: Path, publisher: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,11 +111,10 @@ def opened(picture: Encoded, most: int = MOST_PIXELS) -> Iterator[Image.Image]:
         with (
             unbounded(most),
             io.BytesIO(data) if isinstance(data, bytes) else open_regular(data) as file,
-            Image.open(file, formats=FORMATS) as image,
+            _bounded(file, most) as image,
         ):
-            allowed = MOST_WEBP if image.format == "WEBP" and most == MOST_PIXELS else most
-            if (pixels := image.width * image.height) > allowed:
-                raise BadPicture(_too_large(f"{image.width}x{image.height} pixels: over", allowed))
+            if (pixels := image.width * image.height) > most:
+                raise BadPicture(_too_large(f"{image.width}x{image.height} pixels: over", most))
             if _scans(image, picture.data) > MOST_SCANS:
                 raise BadPicture(f"a progressive JPEG of over {MOST_SCANS} scans")
             note_raw(image)
@@ -146,6 +145,30 @@ def _scans(image: Image.Image, data: str | bytes) -> int:
     if image.format != "JPEG" or _drafts(image):
         return 0
     return (data if isinstance(data, bytes) else Path(data).read_bytes()).count(b"\xff\xda")
+
+
+def _bounded(file: IO[bytes], most: int) -> Image.Image:
+    """What Pillow opens. Raises BadPicture for a large WebP first: Pillow makes room for all of it before it tells its
+    size."""
+    width, height = _size_of_webp(file.read(30))
+    file.seek(0)
+    allowed = MOST_WEBP if most == MOST_PIXELS else most
+    if width * height > allowed:
+        raise BadPicture(_too_large(f"{width}x{height} pixels: over", allowed))
+    return Image.open(file, formats=FORMATS)
+
+
+def _size_of_webp(head: bytes) -> Size:
+    """Width and height as the first bytes of a WebP tell; 0, 0 for another file."""
+    kind = head[12:16] if head[:4] == b"RIFF" and head[8:12] == b"WEBP" else b""
+    if kind == b"VP8X":
+        return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
+    if kind == b"VP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8 ":
+        return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
+    return 0, 0
 
 
 def decode(

@@ -58,7 +58,7 @@ def train(system: str, *, minutes: float | None = None, quiet: bool = False, **a
     asked = plan(system, **arguments)
     with parallel.started(asked.config.device):
         main = parallel.rank() == 0
-        with Run.locked(asked.folder) if main else nullcontext(_unlocked) as held:
+        with Run.locked(asked.folder) if main else nullcontext(lambda: None) as held:
             run, inexact = opened(asked) if main else (None, [])
             for sentence in inexact if not quiet else []:
                 note(f"note: {sentence}.")
@@ -353,10 +353,6 @@ class _Training:
 
         with handled(ask):
             yield
-
-
-def _unlocked() -> None:
-    """Of a rank that does not write."""
 
 
 def _start_from(game: nn.Module, run: Run, quiet: bool) -> None:

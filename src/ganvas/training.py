@@ -64,7 +64,7 @@ def train(
     asked = plan(system, **check_types(system, {"data": data, **arguments}))
     with parallel.started(asked.config.device):
         main = parallel.rank() == 0
-        with Run.locked(asked.folder) if main else nullcontext(_unlocked) as held:
+        with Run.locked(asked.folder) if main else nullcontext(lambda: None) as held:
             run, inexact = opened(asked) if main else (None, [])
             for sentence in [*asked.doubts, *inexact] if main and not quiet else []:
                 note(f"note: {sentence}.")
@@ -390,10 +390,6 @@ class _Training:
 
         with handled(ask):
             yield
-
-
-def _unlocked() -> None:
-    """Of a rank that does not write."""
 
 
 def _start_from(game: nn.Module, run: Run, quiet: bool) -> None:

@@ -81,10 +81,15 @@ def drawn(field: str, classes: int, shape: tuple[int, ...], generator: torch.Gen
             return (torch.rand(ROWS, *shape, generator=generator, dtype=F64) * 2 - 1).to(dtype)
 
 
+NEED_WEIGHTS = ("perceptual",)  # options whose choices need published weights
+
+
 def alternatives(system: games.System) -> Iterator[tuple[tuple[str, Any], ...]]:
     """Every other choice of every setting that is a choice, one at a time."""
     tiny, _ = system.preset("tiny")
     for leaf, kind in get_type_hints(system.config).items():
+        if leaf in NEED_WEIGHTS:
+            continue
         choices = (
             get_args(kind) if get_origin(kind) is Literal else (False, True) if kind in (bool, bool | None) else ()
         )

@@ -112,7 +112,7 @@ def test_a_signal_saves_says_where_and_exits_conventionally(number: int, code: i
             assert process.poll() is None, process.stderr and process.stderr.read()
             time.sleep(0.1)
         process.send_signal(number)
-        _, text = process.communicate(timeout=60)
+        _, text = process.communicate(timeout=240)
     assert process.returncode == code, text
     checkpoint = Run.open(out).latest()
     assert checkpoint is not None

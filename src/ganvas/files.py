@@ -164,6 +164,8 @@ def make_folder(path: Path) -> None:
     while not above.exists():
         missing.append(above)
         above = above.parent
+    if not above.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(above))
     path.mkdir(parents=True, exist_ok=True)
     for folder in missing:
         _sync(folder.parent)

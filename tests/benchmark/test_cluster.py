@@ -195,7 +195,7 @@ def test_no_job_outlives_who_sent_it(address: str, tmp_path: Path, number: signa
         files = [tmp_path / "a", tmp_path / "b"]
         until(lambda: [noted(file) for file in files] == [["began"]] * 2)
         client.send_signal(number)
-        out, err = client.communicate(timeout=60)
+        out, err = client.communicate(timeout=240)
     if number == signal.SIGKILL:  # the cluster finds out
         until(lambda: not any(alive(pid) for file in files for pid in processes(file)))
     else:

@@ -34,7 +34,7 @@ def words(data: Path, out: Path, *more: str) -> list[str]:
 
 
 def run(data: Path, out: Path, *more: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    ended = subprocess.run(words(data, out, *more), capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(words(data, out, *more), capture_output=True, text=True, timeout=240)
     assert ended.returncode == code, ended.stderr
     assert "Traceback" not in ended.stderr
     return ended
@@ -57,7 +57,7 @@ def test_a_table_killed_twice_ends_as_one_that_was_not(data: Path, whole: Path, 
         while not (cell / "checkpoint-00000030").exists() and time.monotonic() < deadline:
             time.sleep(0.01)
         process.send_signal(number)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=240)
         assert process.returncode == (-signal.SIGKILL if number is signal.SIGKILL else 143), said
         assert cells.read(cell) is None  # it was in the middle
     ended = run(data, out, *more, "--json")

@@ -198,7 +198,7 @@ def test_no_job_outlives_its_parent_and_each_saves_first(
     tmp_path: Path, parent: subprocess.Popen[str], number: signal.Signals
 ) -> None:
     parent.send_signal(number)
-    out, err = parent.communicate(timeout=60)
+    out, err = parent.communicate(timeout=240)
     jobs = [tmp_path / "a", tmp_path / "b"]
     if number == signal.SIGKILL:  # they find out by themselves
         assert parent.returncode == -number
@@ -216,7 +216,7 @@ def test_a_second_interrupt_does_not_wait(tmp_path: Path, parent: subprocess.Pop
     parent.send_signal(signal.SIGINT)
     time.sleep(0.2)
     parent.send_signal(signal.SIGINT)
-    _, err = parent.communicate(timeout=60)
+    _, err = parent.communicate(timeout=240)
     assert parent.returncode == -signal.SIGINT  # as Python ends by a Ctrl-C that nobody catches
     assert err.endswith("KeyboardInterrupt\n")
     assert noted(tmp_path / "a") == noted(tmp_path / "b") == ["began"]

@@ -109,7 +109,7 @@ def test_one_picture_becomes_one_picture_of_its_own_size(
     words = ["translate", translators("cyclegan"), "photo.png", "--out"]
     for name in ("out.png", "out.jpg", "folder"):
         said = ganvas_cli(*words, name)
-        assert (said.out, said.err) == (f"{name}\n", "")
+        assert (said.out, said.err) == (f"{name}\n", "read photo.png: 1 image; 51x40; kept at their own size\n")
     assert pixels("out.png").shape == (40, 51, 3)
     assert close(pixels("out.png"), pixels("folder/photo.png"))
     with Image.open("out.jpg") as picture:

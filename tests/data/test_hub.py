@@ -157,7 +157,7 @@ def test_footers_are_asked_for_together_and_once_a_version(
 ) -> None:
     _, far = line
     source = far("1", *(folder / name for name in FILES))
-    together, real = threading.Barrier(len(FILES), timeout=30), parquet._asked
+    together, real = threading.Barrier(len(FILES), timeout=240), parquet._asked
     monkeypatch.setattr(parquet, "_asked_once", lru_cache(lambda shard: (together.wait(), real(shard))[1]))
     part = source.scan().parts["train"]  # waits for ever if one is asked for after another
     opened: list[dict[str, Any]] = []

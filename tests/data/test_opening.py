@@ -36,6 +36,7 @@ def test_what_was_found_is_one_json_object(folder: Path) -> None:
         "classes": {str(i): 10 for i in range(9)},
         "sizes": {"16x8": 91},
         "different_sizes": 1,
+        "extremes": ["16x8", "16x8"],
         "modes": {"RGB": 91},
         "bad": {"count": 1, "of": 92, "files": {"train/3/bad.png": "not a picture that can be read"}},
         "arrangement": ["splits train, test", "9 classes by folder"],

@@ -400,7 +400,7 @@ def test_of_processes_at_once_one_builds_even_after_one_was_killed(stores: Path,
         assert killed.stdout.readline() == "building\n"
         with start("one") as one, start("other") as other:
             killed.kill()
-            assert [process.communicate(timeout=120)[0] for process in (one, other)] == ["499500\n"] * 2
+            assert [process.communicate(timeout=240)[0] for process in (one, other)] == ["499500\n"] * 2
     built = (tmp_path / "log").read_text().split()
     assert sorted(built) in (["killed", "one"], ["killed", "other"])
     (folder,) = stores.iterdir()  # nothing of the killed one, and no lock

@@ -40,7 +40,7 @@ class Direct:
         chosen = choose(scan, asked)
         self.split = split_of(asked, chosen)
         self.splits = {split: len(rows) for split, (_, rows) in chosen.items()}
-        self.spec, self._asked, self._source = str(asked), asked, source
+        self.spec, self._asked, self._source = str(asked), replace(asked, stream=False), source
         name, self._rows = chosen[self.split]
         self._part, self._scan = scan.parts[name], scan
         shapes = [part.shape for part in scan.parts.values()]
@@ -51,6 +51,7 @@ class Direct:
         self._sizes: Counter[str] = Counter()
         self._modes: Counter[str] = Counter()
         self._bad: dict[str, str] = {}
+        self._is_streamed = asked.stream
         self._given_range = None if asked.range is None else str(asked.range)
         self._deciding, self._notes = Lock(), list[str]()
         self.seen = False
@@ -60,8 +61,11 @@ class Direct:
         return len(self._rows)
 
     @property
-    def content(self) -> str:
-        """What results of these images may be kept under: it changes when a file, or what is read of it, does."""
+    def content(self) -> str | None:
+        """What results of these images may be kept under: it changes when a file, or what is read of it, does. None of
+        a set that is streamed, whose files are not looked at before they are read."""
+        if self._is_streamed:
+            return None
         spec = self._asked
         known = [self.split, spec.channels, spec.limit, spec.holdout, spec.max_pixels, self._given_range]
         return digest(["direct", self._source.identity, *known])
@@ -144,7 +148,7 @@ def open_direct(spec: str) -> Direct | None:
             return None
         if (missing := source.missing.get(asked.split or "")) is not None:
             raise DataError(missing)
-        direct = Direct(replace(asked, stream=False), source)
+        direct = Direct(asked, source)
     except OSError as error:
         raise DataError(f"{error.filename or asked.source} cannot be read: {error.strerror or error}.") from error
     vectors = any(part.shape is not None and len(part.shape) != 3 for part in direct._scan.parts.values())

@@ -24,7 +24,7 @@ from ganvas.data.geometry import Geometry
 from ganvas.data.groups import Group, Row
 from ganvas.data.maps import instances_of, labels_of, mask_values, read_ids
 from ganvas.data.pictures import Preparation, decode, quietly, read_halves
-from ganvas.data.source import BadPicture, Encoded, LeftOut, Part, Scan, printable
+from ganvas.data.source import WITHOUT_PARTNER, BadPicture, Encoded, LeftOut, Part, Scan, printable
 from ganvas.data.spec import Size, Spec
 from ganvas.data.store import Building
 from ganvas.errors import DataError
@@ -76,7 +76,7 @@ def gather(group: Group, spec: Spec, building: Building, *, alike: bool) -> None
             building.restart()
     left = LeftOut()
     for row in (row for sides in rows.values() for one in sides.values() for row in one if row.lack):
-        left.add("without a partner", row.name)
+        left.add(WITHOUT_PARTNER, row.name)
     building.found.update({"arrangement": says, "left_out": left.entries()})
     if masks:
         building.found["void"] = "none"

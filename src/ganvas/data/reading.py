@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from ganvas.console import tell
+from ganvas.data.source import WITHOUT_PARTNER
 from ganvas.data.spec import Spec, parse
 from ganvas.schema import Schema
 
@@ -121,7 +122,8 @@ def left_out(found: Mapping[str, Any]) -> list[LeftOut]:
         *([LeftOut("cannot be read", bad["count"] - alone, unread[:SHOWN])] if unread else []),
         *([LeftOut(NO_PARTNER, alone, list(lonely)[:SHOWN])] if lonely else []),
     ]
-    return given + [LeftOut(one["reason"], one["count"], list(one["names"])) for one in found.get("left_out", [])]
+    more = [one for one in found.get("left_out", []) if not (lonely and one["reason"] == WITHOUT_PARTNER)]
+    return given + [LeftOut(one["reason"], one["count"], list(one["names"])) for one in more]
 
 
 def preparation(spec: Spec, found: Mapping[str, Any]) -> str:

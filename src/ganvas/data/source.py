@@ -20,6 +20,7 @@ SYNONYMS = {  # a word of a folder's or a file's name, in lower case -> the spli
     **dict.fromkeys(("val", "valid", "validation", "dev", "eval"), "val"),
 }
 LAYOUT = "layout 2"  # of sources whose names tell splits, classes and keys; raise it when these rules change
+WITHOUT_PARTNER = "without a partner"  # why a file of paired data is left out
 NAMES_SHOWN = 5  # of what is left out for one reason
 
 Rows = NDArray[np.int64]

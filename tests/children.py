@@ -50,6 +50,8 @@ def spawn(words: Sequence[str | Path], log: Path, prepare: Callable[[], None] | 
         sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
         sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in (signal.SIGTERM, signal.SIGHUP):  # which whoever started the campaign may have ignored
+            signal.signal(number, signal.SIG_DFL)
         from ganvas.cli import run
 
         if prepare is not None:

@@ -248,6 +248,15 @@ def test_the_longest_name_can_be_written(tmp_path: Path) -> None:
         assert (tmp_path / name).read_text() == "whole"
 
 
+@pytest.mark.parametrize("writer", [atomic, atomic_folder])
+def test_a_folder_that_goes_meanwhile_is_an_error(
+    writer: Callable[[Path], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ganvas.files.make_folder", lambda path: None)
+    with pytest.raises(FileNotFoundError), writer(tmp_path / "gone" / "page"):
+        pass
+
+
 # ---- what the dead leave ---------------------------------------------------------------------------------------------
 WRITES = """
 import sys

@@ -96,27 +96,35 @@ def discard(path: Path) -> None:
         os.close(handle)
 
 
-def _begin(path: Path, *, folder: bool) -> tuple[Path, int]:
-    """Makes an empty part for ``path``; returns it, and a handle whose lock says that its writer lives."""
-    while True:
-        part = _beside(path)
-        if folder:
-            part.mkdir()
+@contextmanager
+def _part(path: Path, *, folder: bool) -> Iterator[Path]:
+    """Makes an empty part for ``path``, and removes it in the end if it is still there. While the block runs a lock on
+    it says that its writer lives."""
+    part, handle = _beside(path), -1
+    try:
+        while not _is_open(part, handle):  # else another process took it for a leftover before it was locked
+            if handle >= 0:
+                os.close(handle)
+                part, handle = _beside(path), -1
+            if folder:
+                part.mkdir()
+                with suppress(FileNotFoundError):
+                    handle = os.open(part, os.O_RDONLY)
+            else:
+                handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+            if handle >= 0:
+                with suppress(OSError):  # a file system without locks
+                    fcntl.flock(handle, fcntl.LOCK_EX)
+        yield part
+    finally:
         try:
-            handle = os.open(part, os.O_RDONLY if folder else os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        except FileNotFoundError:  # another process took it for a leftover
             if folder:
-                continue
-            raise
-        except OSError:
-            if folder:
-                part.rmdir()
-            raise
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        if _is_open(part, handle):
-            return part, handle
-        os.close(handle)
+                shutil.rmtree(part, ignore_errors=True)
+            else:
+                part.unlink(missing_ok=True)
+        finally:
+            if handle >= 0:
+                os.close(handle)
 
 
 def _lock(handle: int) -> bool | None:
@@ -133,7 +141,7 @@ def _lock(handle: int) -> bool | None:
 def _is_open(path: Path, handle: int) -> bool:
     """Whether what is at ``path`` is what was opened as ``handle``."""
     try:
-        return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(handle))
+        return handle >= 0 and os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(handle))
     except OSError:
         return False
 
@@ -197,17 +205,11 @@ def atomic(path: Path) -> Iterator[Path]:
     """
     make_folder(path.parent)
     clear_leftovers(path.parent)
-    part, handle = _begin(path, folder=False)
-    try:
+    with _part(path, folder=False) as part:
         yield part
         _sync(part)
         os.replace(part, path)
         _sync(path.parent)
-    finally:
-        try:
-            part.unlink(missing_ok=True)
-        finally:
-            os.close(handle)
 
 
 @contextmanager
@@ -226,8 +228,7 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         raise OSError(errno.EBUSY, "it is the folder that this command works in")
     make_folder(path.parent)
     clear_leftovers(path.parent)
-    part, handle = _begin(path, folder=True)
-    try:
+    with _part(path, folder=True) as part:
         yield part
         for file in part.rglob("*"):
             _sync(file)
@@ -237,11 +238,6 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
             _sync(path.parent)
         else:
             _place(part, path)
-    finally:
-        try:
-            shutil.rmtree(part, ignore_errors=True)
-        finally:
-            os.close(handle)
 
 
 def _place(part: Path, path: Path) -> None:

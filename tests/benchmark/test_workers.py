@@ -38,7 +38,7 @@ except Interrupted as stopped:
 
 @pytest.fixture(autouse=True)
 def path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]))
 
 
 def told(folder: Path, workers: int, count: int) -> list[dict[str, object]]:
@@ -193,7 +193,7 @@ def parent(tmp_path: Path) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_no_job_outlives_its_parent_and_each_saves_first(
     tmp_path: Path, parent: subprocess.Popen[str], number: signal.Signals
 ) -> None:

@@ -111,6 +111,17 @@ def forked(kind: fuzzing.Kind, name: str, numbers: range, run: Path) -> dict[int
     return {int(number): done for number, _, done in lines}
 
 
+def test_what_is_sound_is_read(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = trained("autoencoder")
+    for number, (name, kind) in enumerate(fuzzing.kinds(run).items()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        fuzzing.prepare(name, folder, run)
+        (folder / kind.name).write_bytes(kind.content)
+        kind.reads(folder / kind.name)
+
+
 def test_a_few_hundred_damaged_inputs(trained: Trained) -> None:
     counts, faults = campaign(FEW, trained("autoencoder"))
     assert not faults, "\n".join(faults)

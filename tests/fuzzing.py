@@ -286,8 +286,30 @@ def in_header(chance: random.Random, data: bytes) -> bytes:
 
 
 VALUES: tuple[Any, ...] = (
-    *(None, True, -1, 0, 1, 3, 10**7, 10**20, 1.5, 1e300, "", "x", "\u0000", "\ud800", [], {}, [[]], {"a": 1}),
-    *([1] * 9, "9" * 5000, "../..", ["x"], {"": None}),
+    *(
+        None,
+        True,
+        False,
+        -1,
+        0,
+        1,
+        2,
+        3,
+        64,
+        10**7,
+        10**20,
+        1.5,
+        -1.0,
+        1e300,
+        "",
+        "x",
+        "\u0000",
+        "\ud800",
+        "vae",
+        "gan",
+    ),
+    *([], [[]], [1] * 9, [1], [3, 64, 64], [1, 9, 9], ["x"], {}, {"a": 1}, {"": None}, {"image": [3, 8, 8]}),
+    *("9" * 5000, "../..", "digits?size=9", "mixture:ring8"),
 )
 
 
@@ -310,7 +332,8 @@ def in_json(chance: random.Random, data: bytes) -> bytes:
     if chance.random() < 0.2:
         del holder[key]
     else:
-        holder[key] = chance.choice(VALUES)
+        alike = [other for other in VALUES if type(other) is type(holder[key])]  # which gets further
+        holder[key] = chance.choice(alike if alike and chance.random() < 0.7 else VALUES)
     lines[which] = json.dumps(value).encode()
     if chance.random() < 0.05:
         lines[which] = chance.choice((b"[" * 100_000, b'{"a":' * 100_000, b"1" * 100_000, b"1e999999"))

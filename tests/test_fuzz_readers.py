@@ -111,8 +111,19 @@ def forked(kind: fuzzing.Kind, name: str, numbers: range, run: Path) -> dict[int
     return {int(number): done for number, _, done in lines}
 
 
+def test_what_is_sound_is_read(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = trained("vae")
+    for number, (name, kind) in enumerate(fuzzing.kinds(run).items()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        fuzzing.prepare(name, folder, run)
+        (folder / kind.name).write_bytes(kind.content)
+        kind.reads(folder / kind.name)
+
+
 def test_a_few_hundred_damaged_inputs(trained: Trained) -> None:
-    counts, faults = campaign(FEW, trained("autoencoder"))
+    counts, faults = campaign(FEW, trained("vae"))
     assert not faults, "\n".join(faults)
     assert counts.total() >= FEW
 
@@ -120,7 +131,7 @@ def test_a_few_hundred_damaged_inputs(trained: Trained) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(0)
 def test_ten_thousand_damaged_inputs(trained: Trained, capsys: pytest.CaptureFixture[str]) -> None:
-    counts, faults = campaign(MANY, trained("autoencoder"))
+    counts, faults = campaign(MANY, trained("vae"))
     with capsys.disabled():
         print("\n" + "\n".join(f"{count:6,} {what}" for what, count in sorted(counts.items())))
     assert not faults, "\n".join(faults)

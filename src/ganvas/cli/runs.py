@@ -263,7 +263,8 @@ def _facts(run: Run, found: dict[str, Any]) -> str:
     shapes = ", ".join(f"{name} {list(shape)}" for name, shape in c.schema.items())
     rows = {
         "run": found["run"],
-        "system": f"{c.system}, preset {c.preset}" + "".join(f", {name} {c.leaves[name]}" for name in c.changed),
+        "system": f"{c.system}, preset {c.preset}"
+        + "".join(f", {name} {c.leaves[name]}" for name in c.changed if name in c.leaves),
         "data": f"{found['data']} ({shapes}{f', {len(c.classes)} classes' if c.classes else ''})",
         "steps": f"{found['step']:,} of {found['steps']:,} in {clock(found['seconds'])}" if c.imported is None else "",
         "imported": "\n".join(

@@ -34,14 +34,19 @@ QUIET = 0.05  # of the machine, that others may use during a measurement
 
 def train_on_demand(system: str, data: str) -> None:
     """The child: makes a training, then for every number of seconds on stdin trains so long and prints steps/s."""
+    from ganvas.data import Batches
+    from ganvas.engine import Engine
+    from ganvas.memory import hold_memory
     from ganvas.planning import opened, plan
-    from ganvas.training import _Training
 
     with tempfile.TemporaryDirectory() as folder:
-        asked = plan(system, data=data, preset="small", steps=1_000_000, out=Path(folder) / "run")
+        asked = plan(system, data=data, preset="small", steps=1_000_000, out=Path(folder) / "run", device="cpu")
         run, _ = opened(asked)
-        training = _Training(run, asked, time.monotonic(), None, True)
-        step = lambda: training.engine.step(training.batches(training.engine.clock.step))
+        c = asked.config
+        hold_memory()
+        engine = Engine(run.build_game(), seed=0, steps_per_epoch=c.steps_per_epoch, total_steps=c.steps)
+        batches = Batches(asked.dataset, c.batch_size, seed=0, device="cpu")
+        step = lambda: engine.step(batches(engine.clock.step))
         for _ in range(3):
             step()
         print("ready", flush=True)

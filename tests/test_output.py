@@ -226,5 +226,5 @@ def test_a_film_has_every_frame_enlarged_and_never_ends(tmp_path: Path, channels
 
 
 def test_a_name_that_none_can_have_is_refused() -> None:
-    with pytest.raises(UsageError, match="is no possible name: choose another --out"):
+    with pytest.raises(UsageError, match="is no name that a file can have: choose another --out"):
         kind_of(Path("a\0b.png"))

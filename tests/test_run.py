@@ -55,7 +55,7 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(make: Any, tmp_pat
     (tmp_path / "file").write_text("text")
     for name, sentence in {
         "photos": "is not empty and holds no run",
-        "file": "cannot be written: File exists",
+        "file": "cannot be written: Not a directory",
         "file/run": "cannot be written: Not a directory",
         "a" * 300: "cannot be written: File name too long",
     }.items():

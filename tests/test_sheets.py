@@ -125,7 +125,7 @@ def test_points_are_drawn_over_their_density(tmp_path: Path) -> None:
 
 def test_a_sheet_that_finds_no_room_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "samples").write_text("in the way")
-    with pytest.raises(RunError, match="samples cannot be written: File exists; free some space"):
+    with pytest.raises(RunError, match="samples cannot be written: Not a directory; free some space"):
         save_sheets(tmp_path / "samples", Bright(), open_data("digits?split=test"), 5)
 
 

@@ -259,4 +259,4 @@ def test_names_that_are_no_text_are_read_and_named(tmp_path: Path) -> None:
     path = pack(tmp_path / "packed.tar", {"\udcff.png": encoded(noise(1)), "b\udc80.png": b"no picture"})
     found = open_data(f"{path}?max-bad=50%")
     assert all_names(found) == ["\udcff.png"]
-    assert list(found.found["bad"]["files"]) == ["b\udc80.png"]
+    assert list(found.found["bad"]["files"]) == ["b\\udc80.png"]

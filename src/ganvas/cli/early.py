@@ -6,7 +6,6 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, get_type_hints
 
 from ganvas.errors import DataError
@@ -40,7 +39,7 @@ def check_data(text: str) -> None:
     from ganvas.data import named
     from ganvas.data.spec import GROUPED, parse
 
-    if Path(text).exists():
+    if os.path.exists(text):  # which is not put off by a name that no file can have
         return
     spec = parse(text)
     if spec.kind in ("mixture", "hub", *GROUPED) or spec.source in named.names() or not _missing(spec.source):

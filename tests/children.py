@@ -34,6 +34,7 @@ def warm(root: Path) -> None:
                 importlib.import_module(module.name)
             except ImportError:  # of an extra
                 continue
+    ganvas.train("gan", data="mixture:ring8", preset="tiny", steps=1, device="cpu", out=root / "warm", quiet=True)
 
 
 def spawn(words: Sequence[str | Path], log: Path, prepare: Callable[[], None] | None = None) -> int:

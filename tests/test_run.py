@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -216,6 +217,28 @@ def test_a_best_that_cannot_be_read_or_is_gone_is_none(text: bytes, tmp_path: Pa
     run = folders.build(tmp_path, 10)
     (tmp_path / "best.json").write_bytes(text)
     assert run.best() is None
+
+
+def test_a_best_that_cannot_be_opened_is_an_error_and_its_checkpoint_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = folders.build(tmp_path, 10, 20)
+    run.mark_best(10, "mse", 0.5, larger_is_better=False)
+    read = ganvas.run.read_json
+
+    def refused(path: Path, kind: Any) -> Any:
+        if path.name == "best.json":
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return read(path, kind)
+
+    monkeypatch.setattr(ganvas.run, "read_json", refused)
+    with pytest.raises(RunError, match=r"best\.json cannot be read: Too many open files"):
+        run.prune(20, 1)
+    with pytest.raises(RunError, match=r"best\.json cannot be read"):
+        run.mark_best(20, "mse", 0.9, larger_is_better=False)
+    monkeypatch.undo()
+    assert run.checkpoints() == [10, 20]
+    assert run.best() == {"step": 10, "metric": "mse", "value": 0.5}
 
 
 # ---- kills -----------------------------------------------------------------------------------------------------------

@@ -220,8 +220,11 @@ class Run:
         """``step``, ``metric`` and ``value`` of the best checkpoint, if one was marked and is there."""
         try:
             best: Best = read_json(self.folder / "best.json", Best)
-        except (OSError, ValueError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             return None
+        except OSError as error:  # there is one perhaps, and then its checkpoint must not go
+            file = self.folder / "best.json"
+            raise RunError(f"{file} cannot be read: {error.strerror or error}; mend that and run again.") from error
         return msgspec.structs.asdict(best) if best.step in self.checkpoints() else None
 
     def mark_best(self, step: int, metric: str, value: float, *, larger_is_better: bool) -> None:

@@ -192,7 +192,7 @@ def test_a_signal_before_the_first_step_ends_at_once(tmp_path: Path, monkeypatch
         patch.setattr(Engine, "step", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train("gan", data="mixture:ring8", out=tmp_path, steps=4, **SMALL)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "config.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "config.json", "data.json", "data.png"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

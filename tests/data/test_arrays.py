@@ -365,6 +365,15 @@ def test_what_unpacks_out_of_all_proportion_is_refused_by_its_headers(start: byt
         open_data(deflated(tmp_path / "a.npz", start, 301 << 20))
 
 
+@pytest.mark.parametrize("packer", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_what_numpy_never_packs_by_is_refused(packer: int, tmp_path: Path) -> None:
+    """`zipfile` unpacks a whole block of these at once, however large."""
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", packer) as archive:
+        archive.writestr("x_train.npy", header((4, 8, 8)) + bytes(256))
+    with pytest.raises(DataError, match=r"a\.npz: x_train is packed by bzip2 or LZMA: write it by numpy"):
+        open_data(f"images:{tmp_path / 'a.npz'}")
+
+
 def test_a_large_array_that_has_no_rows_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ganvas.data.npyfiles.MOST_COLUMNS_FIRST", 1 << 10)
     images = np.asfortranarray(noise(1, 9, 8, 8, 3))

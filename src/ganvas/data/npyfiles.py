@@ -15,6 +15,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from ganvas.bounds import open_regular
 from ganvas.data.archives import DAMAGE
 from ganvas.errors import DataError
 
@@ -50,7 +51,10 @@ class StoredArray:
         row = self.dtype.itemsize * math.prod(self.shape[1:])
         step = max(1, BLOCK // max(1, row))
         with ExitStack() as stack:
-            file = stack.enter_context(_opened(self.path, self.name))
+            file: IO[bytes] = stack.enter_context(open_regular(self.path))
+            if self.name:
+                archive = stack.enter_context(zipfile.ZipFile(file))
+                file = stack.enter_context(archive.open(f"{self.name}.npy"))
             _header(file)
             if self.columns_first:  # there is no row to stream
                 most = MOST_COLUMNS_FIRST * (1 if self.name else 16)
@@ -70,10 +74,6 @@ class StoredArray:
         """All of it."""
         blocks = list(self.blocks())
         return np.concatenate(blocks) if blocks else np.empty(self.shape, self.dtype)
-
-
-def _opened(path: Path, member: str) -> IO[bytes]:
-    return zipfile.ZipFile(path).open(f"{member}.npy") if member else path.open("rb")
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -108,15 +108,17 @@ def open_arrays(path: Path) -> dict[str, StoredArray]:
     try:
         size = path.stat().st_size
         if path.suffix.lower() == ".npy":
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 return {"images": _array(path, "", size, file)}
         arrays = {}
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             infos = archive.infolist()
             if len(infos) > MOST_ARRAYS:
                 raise DataError(f"{path} has {len(infos):,} arrays: at most {MOST_ARRAYS:,} are read.")
             for info in infos:
                 name = info.filename.removesuffix(".npy")
+                if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # as NumPy writes them
+                    raise DataError(f"{path}: {name} is packed by bzip2 or LZMA: write it by numpy.savez_compressed.")
                 with archive.open(info) as member:
                     arrays[name] = _array(path, name, min(info.file_size, size * MOST_DEFLATED), member)
         if sum(array.bytes for array in arrays.values()) > max(MOST_FREE, MOST_EXPANSION * size):

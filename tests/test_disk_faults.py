@@ -221,7 +221,7 @@ def campaign(tmp_path: Path) -> Campaign:
 
 
 @pytest.mark.parametrize(
-    ("command", "first", "step", "error"), [("train", 31, 113, "ENOSPC"), ("encode", 7, 37, "EMFILE")]
+    ("command", "first", "step", "error"), [("train", 31, 113, "ENOSPC"), ("encode", 7, 53, "EMFILE")]
 )
 def test_a_fault_of_the_disk_costs_one_sentence(
     campaign: Campaign, command: str, first: int, step: int, error: str

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+# As in `ganvas.threads`: threads of the suite's two workers that wait by spinning would take the cores from each other.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # torch reads it once
 import torch
 from hypothesis import settings
 

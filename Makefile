@@ -21,7 +21,7 @@ demo: .venv/demo
 	@echo 'the same reconstructions, higher is better. fd-digits: distance of samples from real digits, lower is better.'
 
 test: check
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 test-slow: .venv/test
 	$(BIN)/python -m pytest -m slow

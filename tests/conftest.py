@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 # TEST_THREADS=4 runs the suite with more, to see that no tolerance depends on it.
 os.environ["OMP_NUM_THREADS"] = os.environ.get("TEST_THREADS", "1")  # of the processes that tests start
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+# Where tests fork processes from a server, that one has imported all once.
+multiprocessing.set_forkserver_preload(["ganvas.training"])
 
 # A shell's background jobs ignore SIGINT, and so would every process that the tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -278,7 +278,7 @@ def work(rank: int, folder: str) -> None:
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("ranks")
-    mp.spawn(work, (str(folder),), nprocs=WORLD)
+    mp.start_processes(work, (str(folder),), nprocs=WORLD, start_method="forkserver")
     return [torch.load(folder / f"found-{rank}.pt", weights_only=True) for rank in range(WORLD)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -24,27 +25,30 @@ from ganvas.files import sha256
 from ganvas.run import Run
 from ganvas.training import train
 
+FORKSERVER = multiprocessing.get_context("forkserver")  # whose processes have torch at once
 SMALL = {"preset": "tiny", "batch_size": 16, "device": "cpu", "quiet": True}
 PAIRS = "pairs"  # what `pictured` puts in its place
 CASES = [
     *((name, PAIRS if system.game.kinds else "digits?size=32") for name, system in games.systems().items()),
     ("gan", "mixture:ring8"),
 ]
-KILLED = """
-import os, signal, sys
-import torch
-torch.set_num_threads({threads})
-from ganvas.engine import Engine
-from ganvas.training import train
-step = Engine.step
-def fatal(self, batch):
-    played = step(self, batch)
-    if self.clock.step == 17:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return played
-Engine.step = fatal
-train({system!r}, data={data!r}, out={out!r}, steps=24, checkpoint_every=14, tick_every=4, **{small!r})
-"""
+CADENCE: dict[str, Any] = {"steps": 24, "checkpoint_every": 14, "tick_every": 4}
+
+
+def train_and_die(system: str, data: str, out: Path, threads: int, cache: Path) -> None:
+    """What a process of its own does: it is killed three steps after its checkpoint."""
+    os.environ["GANVAS_CACHE"] = str(cache)
+    torch.set_num_threads(threads)
+    step = Engine.step
+
+    def fatal(self: Engine, batch: Any) -> Any:
+        played = step(self, batch)
+        if self.clock.step == 17:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return played
+
+    Engine.step = fatal  # type: ignore[method-assign]
+    train(system, data=data, out=out, **CADENCE, **SMALL)
 
 
 def assert_same(a: Run, b: Run, step: int) -> None:
@@ -84,18 +88,18 @@ def pictured(data: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize(("system", "data"), CASES)
-def test_24_steps_equal_14_and_a_kill_and_10(system: str, data: str, tmp_path: Path) -> None:
+def test_24_steps_equal_14_and_a_kill_and_10(system: str, data: str, tmp_path: Path, cache: Path) -> None:
     data = pictured(data, tmp_path / "pictures")
-    straight = train(system, data=data, out=tmp_path / "a", steps=24, checkpoint_every=14, tick_every=4, **SMALL)
-    out = str(tmp_path / "b")
-    code = KILLED.format(threads=torch.get_num_threads(), system=system, data=data, out=out, small=SMALL)
-    ended = python(code)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr
-    killed = Run.open(Path(out))
-    latest = killed.latest()
+    straight = train(system, data=data, out=tmp_path / "a", **CADENCE, **SMALL)
+    out = tmp_path / "b"
+    process = FORKSERVER.Process(target=train_and_die, args=(system, data, out, torch.get_num_threads(), cache))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    latest = Run.open(out).latest()
     assert latest is not None
     assert latest.step == 14
-    resumed = train(system, data=data, out=out, steps=24, checkpoint_every=14, tick_every=4, **SMALL)
+    resumed = train(system, data=data, out=out, **CADENCE, **SMALL)
     assert_same(straight, resumed, 24)
     rows = [[{k: row[k] for k in ("step", "images", "terms")} for row in run.stats()] for run in (straight, resumed)]
     assert rows[0] == rows[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import http.server
 import json
@@ -222,10 +223,34 @@ def test_what_is_in_use_stays(root: Path) -> None:
     assert len(cache.prune(older_than_days=30)) == 1
 
 
+def test_a_set_that_is_being_downloaded_stays(root: Path) -> None:
+    folder = root / "datasets" / "small"
+    folder.mkdir(parents=True)
+    for name in ("a.zip", "a.zip.sha256"):
+        (folder / name).write_bytes(b"12345")
+    with cache.fetching(folder / "b.zip"):
+        assert cache.prune(older_than_days=0) == []
+        assert (folder / "a.zip").exists()
+    assert [entry.what for entry in cache.prune(older_than_days=0)] == ["small"]
+
+
+def test_a_mark_is_made_though_somebody_looks_for_one(tmp_path: Path) -> None:
+    """To look is to hold the lock for a moment."""
+    (tmp_path / "a").touch()
+    look, mark = (os.open(tmp_path / "a", os.O_RDONLY) for _ in range(2))
+    fcntl.flock(look, fcntl.LOCK_EX)
+    threading.Timer(0.2, fcntl.flock, (look, fcntl.LOCK_UN)).start()
+    locks.share(mark)
+    assert locks.is_held(tmp_path / "a")
+    for handle in (look, mark):
+        os.close(handle)
+
+
 def test_what_is_not_ours_stays(root: Path) -> None:
     kept = [
         "stores/notes.txt", "stores/.git/config", "tmp/a", "datasets/celeba/img_align_celeba.zip", "weights/mine.pth",
-        "moments/a.txt", "documents/.a.b", ".lock", "datasets/x/.a.part", "faces/a.safetensors", "weights/my.lock",
+        "moments/a.txt", "documents/.a.b", ".lock", "features/mine.safetensors", "hub/models--x--y/blobs/b",
+        f"stores/{'0' * 32}/mine.txt", "datasets/x/.a.part", "faces/a.safetensors", "weights/my.lock",
     ]  # fmt: skip
     for name in kept:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -241,16 +266,16 @@ def test_what_is_not_ours_stays(root: Path) -> None:
 def test_downloads_and_figures_are_pruned_as_well(root: Path) -> None:
     net = next(iter(weights.TABLE.values())).files[0][0]
     files = [f"weights/{net}", f"weights/{net}.sha256", "datasets/small/a.zip", "datasets/small/a.zip.sha256",
-             "moments/abc.safetensors"]  # fmt: skip
+             f"moments/{'0' * 32}.safetensors", f"readings/{'0' * 32}.json"]  # fmt: skip
     for name in files:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(b"12345")
     assert {(entry.kind, entry.what) for entry in cache.entries()} == {
-        ("download", net), ("download", "small"), ("figures", "moments"),
+        ("download", net), ("download", "small"), ("figures", "moments"), ("figures", "readings"),
     }  # fmt: skip
     unused_for(root, 40)
     cache.mark_used(root / "weights" / net)
-    assert {entry.what for entry in cache.prune(older_than_days=30)} == {"small", "moments"}
+    assert {entry.what for entry in cache.prune(older_than_days=30)} == {"small", "moments", "readings"}
     assert sorted(path.name for path in root.rglob("*") if path.is_file()) == sorted(Path(f).name for f in files[:2])
     cache.prune(larger_than_gb=0)
     assert [path for path in root.rglob("*") if path.is_file()] == []

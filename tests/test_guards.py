@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -195,3 +196,28 @@ def test_walks_are_checked() -> None:
             ganvas.traverse(game, code, dims)
     with pytest.raises(UsageError, match="cannot decode"):
         ganvas.interpolate(Case("cyclegan", "pairs").build(), z)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: ganvas.open_data(None), "A data spec must be text, such as digits or a folder's path, not NoneType"),
+        (lambda: ganvas.open_data(np.zeros(3)), "A data spec must be text, .* not ndarray"),
+        (lambda: ganvas.load(None), "A run must be a path, not NoneType"),
+        (lambda: ganvas.evaluate(3), "A run must be a path, not int"),
+        (lambda: ganvas.runs(3), "The folder of runs must be a path, not int"),
+        (lambda: ganvas.write_report(3), "A run must be a path, not int"),
+        (lambda: ganvas.fetch(3), "What to fetch must be a name, not int"),
+        (lambda: ganvas.compare("digits", None), "What is compared must be a run, a path or a data spec, not NoneType"),
+        (lambda: ganvas.compare("digits", "digits", metrics=3), r"metrics must be a list of names, such as \['mse'\]"),
+        (lambda: ganvas.compare("digits", "digits", metrics="mse,psrn"), "There is no metric 'psrn'"),
+    ],
+)
+def test_what_python_is_given_of_another_type_is_one_sentence(call: Any, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        call()
+
+
+def test_data_may_be_named_by_a_path(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=np.zeros((4, 8, 8), np.uint8))
+    assert len(ganvas.open_data(tmp_path / "a.npz")) == 4

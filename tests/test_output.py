@@ -192,6 +192,21 @@ def test_a_file_of_that_name_is_replaced(tmp_path: Path) -> None:
     assert len(np.load(tmp_path / "a.npz")["images"]) == 3
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.gif"])
+def test_only_images_that_ganvas_made_are_replaced(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    Image.new("RGB", (8, 8)).save(path)
+    among: Any = ("sheet", "film")
+    with pytest.raises(UsageError, match=rf"{name} is there, and was not made by ganvas: choose another --out"):
+        kind_of(path, among=among)
+    path.write_bytes(b"")  # as mktemp makes it
+    kind_of(path, among=among)
+    for _ in range(2):
+        path.unlink()
+        save_film(path, pictures(2)) if name == "a.gif" else save_images(path, [pictures(2)], 2)
+        kind_of(path, among=among)
+
+
 @pytest.mark.parametrize("name", ["a.png", "a.npz", "a", "a.gif"])
 def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_text("kept")

@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
+import folders
 from children import differing
 from ganvas import games
 from ganvas.engine import Engine
@@ -376,6 +377,26 @@ def test_keep_best_marks_the_best_checkpoint_and_keeps_it(tmp_path: Path) -> Non
     assert best is not None
     assert best["metric"] == "mse"
     assert best["step"] in run.checkpoints()
+
+
+def test_only_its_own_score_of_a_checkpoint_decides_which_is_the_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill between a checkpoint and its score, and an evaluation on other data before training goes on."""
+    arguments: dict[str, Any] = {"data": "digits", "steps": 6, "checkpoint_every": 3, "keep_best": "mse", **SMALL}
+    straight = train("autoencoder", out=tmp_path / "straight", **arguments).best()
+
+    def killed(*arguments: Any, **more: Any) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "mark_best", killed)
+        with pytest.raises(SystemExit):
+            train("autoencoder", out=tmp_path / "run", **arguments)
+    run = Run.open(tmp_path / "run")
+    (run.folder / "metrics.jsonl").unlink()
+    run.record(3, {"mse": folders.figure(1e-9)})
+    assert train("autoencoder", out=run.folder, **arguments).best() == straight
 
 
 def test_a_term_that_was_not_played_is_passed_over_and_a_misspelt_one_is_refused(

@@ -32,6 +32,8 @@ DAY_SECONDS = 86_400
 GB = 1e9
 
 _ADDRESS = re.compile(r"[0-9a-f]{32}")  # the name of a store
+_FIGURE = re.compile(r"(digits-)?[0-9a-f]{16,64}\.(safetensors|json)")  # that of figures
+_OF_HUGGING_FACE = ("models--", "datasets--", "spaces--")  # folders of huggingface_hub, whose cache has a hub/ as well
 _HALF_DONE = re.compile(r"\.(?P<stem>.+?)\.[0-9a-f]{8}\.(?:old|part|gone)(?P<suffix>\.[^.]*)?")
 _used: set[Path] = set()  # what this process has marked as used
 
@@ -97,12 +99,15 @@ class Entry:
 def entries() -> list[Entry]:
     """Everything in the cache that can be used again, the largest first."""
     root = cache_folder()
-    found = [_store(path) for path in _inside(root / STORES) if _ADDRESS.fullmatch(path.name) and path.is_dir()]
+    found = [
+        _store(path) for path in _inside(root / STORES) if _ADDRESS.fullmatch(path.name) and (path / MANIFEST).is_file()
+    ]
     found += [_set(path) for path in _inside(root / SETS) if path.is_dir()]
     found += [_weights(path) for path in _inside(root / WEIGHTS) if path.is_file() and path.suffix != ".sha256"]
-    found += [_entry(path, "download", f"hub: {path.name}") for path in _inside(root / HUB) if path.is_dir()]
+    hub = [path for path in _inside(root / HUB) if path.is_dir() and not path.name.startswith(_OF_HUGGING_FACE)]
+    found += [_entry(path, "download", f"hub: {path.name}") for path in hub]
     figures = [path for name in FIGURES for path in _inside(root / name)]
-    found += [_entry(path, "figures", path.parent.name) for path in figures if path.suffix == ".safetensors"]
+    found += [_entry(path, "figures", path.parent.name) for path in figures if _FIGURE.fullmatch(path.name)]
     return sorted(found, key=lambda entry: (-entry.bytes, entry.what, entry.path))
 
 
@@ -182,7 +187,7 @@ def discard(path: Path, *, even_in_use: bool = False, dry_run: bool = False) -> 
     A process that has a store open can go on reading it (its pages stay until it ends)."""
     try:
         with locks.attempted(lock_of(path)) as mine:
-            if not mine or (not even_in_use and locks.is_held(path / MANIFEST)):
+            if not mine or (not even_in_use and (locks.is_held(path / MANIFEST) or _is_fetched_into(path))):
                 return False
             if not dry_run:
                 remove(path)
@@ -191,6 +196,11 @@ def discard(path: Path, *, even_in_use: bool = False, dry_run: bool = False) -> 
     except OSError:  # the cache is read-only
         return False
     return True
+
+
+def _is_fetched_into(path: Path) -> bool:
+    """Whether a living process downloads one of the files of a set into that folder."""
+    return path.parent.name == SETS and any(locks.is_held(lock) for lock in path.glob(".*.lock"))
 
 
 # ---- what is left over -----------------------------------------------------------------------------------------------

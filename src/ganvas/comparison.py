@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -151,6 +152,8 @@ def _tell(sides: Iterable[_Side]) -> None:
 def _run(side: Run | str | Path) -> Run | None:
     if isinstance(side, Run):
         return side
+    if not isinstance(side, str | os.PathLike):
+        raise UsageError(f"What is compared must be a run, a path or a data spec, not {type(side).__name__}.")
     return Run.open(side) if Run.exists(side) else None
 
 

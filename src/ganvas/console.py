@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -22,8 +23,26 @@ SHORTEST_BAR, LONGEST_BAR = 8, 24  # columns
 
 
 def note(text: str) -> None:
-    """A line on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """A line on stderr; nothing where that has been closed, or has gone."""
+    if sys.stderr is None:
+        return
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:  # whoever reads the log has ended, or its disk is full: the work itself goes on
+        silence(sys.stderr)
+
+
+def silence(stream: IO[Any]) -> None:
+    """Sends what a stream still holds, and what it is given from now on, nowhere."""
+    with suppress(OSError, ValueError):  # a stream of somebody else's without a file
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def on_terminal() -> bool:
+    """Whether stderr is a terminal."""
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 _facts: ContextVar[list[dict[str, Any]] | None] = ContextVar("facts", default=None)
@@ -212,7 +231,7 @@ def meter(first: int, total: int, *, batch_size: int | None = None, quiet: bool 
     """
     if quiet:
         yield _Silent()
-    elif sys.stderr.isatty():
+    elif on_terminal():
         live = _Live(first, total, batch_size)
         with live.live:
             yield live

@@ -15,11 +15,20 @@ A message is one sentence: what, where, what to do.
 from __future__ import annotations
 
 import difflib
+import os
 import signal
 from collections.abc import Iterable
 from pathlib import Path
 
 NEAR = 0.65  # how alike two names must be, from 0 to 1, for one to be a misspelling of the other
+
+
+def to_path(value: str | os.PathLike[str], what: str) -> Path:
+    """A path as given. Raises UsageError, which names ``what`` was asked for, where it is none."""
+    try:
+        return Path(value)
+    except TypeError:
+        raise UsageError(f"{what} must be a path, not {type(value).__name__}.") from None
 
 
 class GanvasError(Exception):

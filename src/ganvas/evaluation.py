@@ -81,6 +81,26 @@ def evaluate(
     Raises UsageError for metrics that there are not, or that
     this run has not.
     """
+    return _evaluate(run, data, metrics, n, seed, device, segmenter, quiet)
+
+
+def evaluate_for_best(run: Run, metric: str, n: int, device: str) -> Figures:
+    """One metric of the newest checkpoint, which decides whether that is the best; recorded as such, for another
+    evaluation of it may be of other data or fewer images."""
+    return _evaluate(run, None, [metric], n, 0, device, None, True, keep_best=True)
+
+
+def _evaluate(
+    run: Run | str | Path,
+    data: str | None,
+    metrics: Sequence[str] | None,
+    n: int | None,
+    seed: int,
+    device: str,
+    segmenter: str | Path | None,
+    quiet: bool,
+    **more: bool,
+) -> Figures:
     run = run if isinstance(run, Run) else Run.open(run)
     check_n(n)
     wanted = None if metrics is None else checked(metrics, ALL)
@@ -106,7 +126,7 @@ def evaluate(
     caution(figures)
     try:
         measured = {name: figure.to_json() for name, figure in figures.items()}
-        run.record(checkpoint.step, measured, reading=reading.to_json())
+        run.record(checkpoint.step, measured, reading=reading.to_json(), **more)
     except RunError as error:  # someone else's run, perhaps: what was measured is not lost
         note(f"note: not recorded: {error}")
     return figures

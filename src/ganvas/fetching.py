@@ -16,6 +16,8 @@ def fetch(name: str, dest: str | Path | None = None) -> Path:
     dest: a folder (default: the cache, where it is looked for). Raises UsageError for an unknown name or a folder that
     cannot be written; DataError, MissingWeights or Damaged where the download fails or is not what was published.
     """
+    if not isinstance(name, str):
+        raise UsageError(f"What to fetch must be a name, not {type(name).__name__}.")
     folder = None if dest is None else Path(dest)
     if name in SETS:
         return fetch_set(name, folder)

@@ -93,8 +93,14 @@ def _without_weights(names: Sequence[str]) -> str:
 
 
 def checked(names: Sequence[str], known: Sequence[str]) -> list[str]:
-    """Names of metrics, in any case, each once. Raises UsageError for one that is not known, or for none."""
-    names = [name.lower() for name in names]
+    """Names of metrics, in any case, each once; a text may hold several, separated by commas.
+
+    Raises UsageError for one that is not known, or for none.
+    """
+    names = names.split(",") if isinstance(names, str) else names
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise UsageError(f"metrics must be a list of names, such as ['mse'], not {names!r}.")
+    names = [name.strip().lower() for name in names]
     if not names:
         raise UsageError(f"Name at least one metric of {', '.join(known)}.")
     for name in names:

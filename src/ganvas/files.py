@@ -268,11 +268,13 @@ def _swap(part: Path, path: Path) -> None:
 
 
 @contextmanager
-def writing(path: Path, advice: str = "free some space", error: type[GanvasError] = RunError) -> Iterator[None]:
+def writing(path: Path, advice: str | None = None, error: type[GanvasError] = RunError) -> Iterator[None]:
     """Puts what the system says when it refuses to write into one sentence, raised as ``error``."""
     try:
         yield
     except OSError as refusal:
+        forbidden = refusal.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+        advice = advice or ("make its folder writable" if forbidden else "free some space")
         raise error(f"{path} cannot be written: {refusal.strerror or refusal}; {advice}.") from refusal
 
 

@@ -52,9 +52,8 @@ def guarded(verb: Callable[..., Any]) -> Callable[..., Any]:
 def _whole(game: Any, what: str, value: Any, least: int, most: int = LARGEST_SEED) -> None:
     whole = hasattr(value, "__index__") and not isinstance(value, bool | Tensor)
     if not whole or not least <= int(value) <= most:
-        wanted = (
-            f"a whole number, {least} or more" if most == LARGEST_SEED else f"a whole number from {least} to {most}"
-        )
+        unbounded = most == LARGEST_SEED and not (whole and int(value) > most)
+        wanted = f"a whole number, {least} or more" if unbounded else f"a whole number from {least} to {most}"
         raise UsageError(f"{what} must be {wanted}, not {_shown(value)}.")
 
 

@@ -50,7 +50,7 @@ def release(path: Path, handle: int) -> None:
 def share(handle: int) -> None:
     """Marks an open file as in use until it is closed; `is_held` sees it. Silent where the file system has no locks."""
     with suppress(OSError):
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_SH)  # waits for no longer than `is_held` takes to look
 
 
 def is_held(path: Path) -> bool:

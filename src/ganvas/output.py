@@ -1,6 +1,7 @@
 """What verbs write, by the name that is asked for: an image (of several, a sheet), a GIF, arrays, or a folder of files.
 
-All of it is there whole or not at all; a file of that name is replaced, a folder in the way is never touched.
+All of it is there whole or not at all. A file of that name is replaced, but for an image that Ganvas has not made; a
+folder in the way is never touched.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from ganvas.console import on_terminal
 from ganvas.errors import UsageError
 from ganvas.files import NAME_BYTES, atomic, atomic_folder, writing
-from ganvas.ops.marks import IMAGE, SHEET, save_marked
+from ganvas.ops.marks import IMAGE, SHEET, mark_of, save_marked
 from ganvas.ops.sheet import as_image, enlarged, grid, save_image, save_pixels, to_uint8
 
 SHEETS = (".png", ".jpg", ".jpeg", ".webp")
@@ -51,6 +53,7 @@ def kind_of(path: Path, *, among: Sequence[Kind] = ("sheet", "arrays", "folder")
     with saving(path):
         there, folder = path.exists(), path.is_dir()
         full = folder and any(path.iterdir())
+        foreign = kind in ("sheet", "film") and path.is_file() and path.stat().st_size > 0 and not mark_of(str(path))
     if kind not in among or (kind == "folder" and suffix and not folder):
         raise UsageError(f"--out takes {', or '.join(ways[one] for one in among)}, not {path}.")
     if kind == "folder" and full:
@@ -59,6 +62,8 @@ def kind_of(path: Path, *, among: Sequence[Kind] = ("sheet", "arrays", "folder")
         raise UsageError(f"{path} is a file: choose a new folder for --out.")
     if kind != "folder" and folder:
         raise UsageError(f"{path} is a folder: choose another name for --out.")
+    if foreign:
+        raise UsageError(f"{path} is there, and was not made by ganvas: choose another --out.")
     return kind
 
 
@@ -72,7 +77,7 @@ def watched(batches: Iterable[T], total: int, size: Callable[[T], int]) -> Itera
     from tqdm import tqdm
 
     with tqdm(total=total, unit=" images", leave=False, delay=1, file=sys.stderr,
-              disable=not sys.stderr.isatty()) as bar:  # fmt: skip
+              disable=not on_terminal()) as bar:  # fmt: skip
         for batch in batches:
             yield batch
             bar.update(size(batch))

@@ -283,7 +283,8 @@ def opened(asked: Plan) -> tuple[Run, list[str]]:
     if longer:
         refused.append(f"steps was {run.config.steps}, now {asked.config.steps}, and a schedule depends on it")
     if refused:
-        more = f" To train its weights further in a run of their own: {_further(run, asked)}." if longer else ""
+        alone = longer and len(refused) == 1
+        more = f" To train its weights further in a run of their own: {_further(run, asked)}." if alone else ""
         raise RunError(
             f"{asked.folder} holds another run: {'; '.join(refused)}. Use the same settings to resume it, --new for a "
             f"new folder beside it, or another --out.{more}"

@@ -19,6 +19,8 @@ def doubts(config: RunConfig, dataset: Dataset, asked: str) -> list[str]:
     n, batch, preset = len(dataset), config.batch_size, config.preset
     what = {"paired": "pair", "labels": "label map"}.get(dataset.kind, "image" if "image" in dataset.schema else "row")
     found = []
+    if dataset.split == "test" and parse(asked).split is None:
+        found.append(f"{dataset.spec} has no training split, so what is trained on is its split test")
     if n <= FEW:
         found.append(
             f"{dataset.spec} has {n} {what}{'s' if n > 1 else ''} to train on; a model learns so few by heart and "

@@ -85,13 +85,14 @@ class Measured:
     recipe: Mapping[str, Any]
 
 
-def write_report(run: Run) -> Path:
+def write_report(run: Run | str | Path) -> Path:
     """Writes ``report.html`` into the run folder, whole or not at all, and returns its path.
 
     A run that has no ticks, sheets or metrics yet gets a page that says so. Raises RunError when it cannot be written.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+    run = run if isinstance(run, Run) else Run.open(run)
     pages = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,

@@ -29,7 +29,7 @@ import ganvas
 from ganvas.bounds import read_json
 from ganvas.checkpoint import AVERAGE, WEIGHTS, Checkpoint, paused, verified, write
 from ganvas.console import note
-from ganvas.errors import Damaged, RunError, UsageError
+from ganvas.errors import Damaged, RunError, UsageError, to_path
 from ganvas.files import atomic, discard, holding, leftovers, make_folder, remove, writing
 from ganvas.records import Evaluation, Tick, flaw_of, read_rows
 from ganvas.settings import FORMAT, RunConfig, differences, missing_parts, origins, placed
@@ -74,7 +74,7 @@ class Run:
     @classmethod
     def open(cls, folder: str | Path) -> Run:
         """A run that is there. Raises RunError when it is none, is broken, or is of another format."""
-        folder = Path(folder)
+        folder = to_path(folder, "A run")
         file = folder / "config.json"
         try:
             raw = read_json(file)
@@ -279,10 +279,16 @@ class Run:
                     part.write_bytes(text)
 
     def record(
-        self, step: int, figures: Mapping[str, Mapping[str, Any]], *, reading: Mapping[str, Any] | None = None
+        self,
+        step: int,
+        figures: Mapping[str, Mapping[str, Any]],
+        *,
+        reading: Mapping[str, Any] | None = None,
+        keep_best: bool = False,
     ) -> None:
-        """Adds an evaluation of the checkpoint of ``step`` to ``metrics.jsonl``. reading: what was read for it."""
-        more = {} if reading is None else {"reading": reading}
+        """Adds an evaluation of the checkpoint of ``step`` to ``metrics.jsonl``. reading: what was read for it.
+        keep_best: whether it decides which checkpoint is the best."""
+        more = ({} if reading is None else {"reading": reading}) | ({"keep_best": True} if keep_best else {})
         self._append("metrics.jsonl", {"step": step, "metrics": figures, **more}, flush=True)
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -520,6 +526,7 @@ class Runs(list[Run]):
 def runs(folder: str | Path = "runs", warn: Callable[[str], None] = note) -> list[Run]:
     """The runs in and under ``folder``, by path; ``warn`` hears of those that cannot be read."""
     found = Runs()
+    folder = to_path(folder, "The folder of runs")
     for place, folders, files in os.walk(folder):
         if "config.json" in files:
             try:

@@ -22,9 +22,9 @@ from ganvas.data import Batches, Dataset, contact_sheet, reading_of
 from ganvas.devices import hardware
 from ganvas.engine import Engine
 from ganvas.errors import Damaged, DataError, Diverged, RunError, Stopped, UsageError, nearest
-from ganvas.evaluation import evaluate
+from ganvas.evaluation import evaluate_for_best
 from ganvas.figures import ALL as METRICS
-from ganvas.figures import BACK, larger_is_better
+from ganvas.figures import larger_is_better
 from ganvas.files import writing
 from ganvas.game import Game
 from ganvas.health import verdicts
@@ -343,11 +343,11 @@ class _Training:
     def _measured(self, metric: str, step: int) -> float | None:
         """The figure of the newest checkpoint, which is of ``step``: as it is recorded, else measured now."""
         for row in self.run.metrics():
-            if row["step"] == step and {name.removesuffix(BACK) for name in row["metrics"]} == {metric}:
+            if row["step"] == step and row.get("keep_best") and metric in row["metrics"]:
                 found = {name: figure.get("value") for name, figure in row["metrics"].items()}
                 break
         else:
-            figures = evaluate(self.run, metrics=[metric], n=BEST_IMAGES, device=str(self.device), quiet=True)
+            figures = evaluate_for_best(self.run, metric, BEST_IMAGES, str(self.device))
             found = {name: figure.value for name, figure in figures.items()}
         if metric not in found:  # of two directions the other one alone could be measured
             raise UsageError(f"--keep-best {metric} cannot be measured on {self.config.data}: name another.")

@@ -7,7 +7,6 @@ copies circulate under the right names. Only `fetch` uses the network, and nothi
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 from ganvas import pickles
 from ganvas.bounds import MOST_TEXT, read_regular
 from ganvas.cache import fetching, mark_used
+from ganvas.console import on_terminal
 from ganvas.errors import Damaged, MissingWeights, UsageError, nearest
 from ganvas.files import atomic, cache_folder, sha256, writing
 
@@ -184,7 +184,7 @@ def fetch(name: str, dest: Path | None = None, *, progress: bool | None = None) 
     path = (dest or cache_folder() / "weights") / file
     if _is_whole(path, digest, name):
         return path
-    bar = sys.stderr.isatty() if progress is None else progress
+    bar = on_terminal() if progress is None else progress
     with writing(path, "make room, or use another --dest", UsageError), fetching(path):
         if not _is_whole(path, digest, name):  # another process may have fetched it meanwhile
             _download(entry.url, path, digest, bar)

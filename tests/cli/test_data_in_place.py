@@ -57,3 +57,26 @@ def test_what_a_flat_split_lacks_is_said(ganvas_cli: Command, here: Path, refuse
     (here / "pets/train").rename(here / "pets/val")
     (here / "pets/test").rename(here / "pets/train")
     assert "has none. The split train has no class folders" in refused(*train, "--data", "pets", "--new")
+
+
+def test_a_lone_image_of_ours_beside_the_data_is_none_of_it(ganvas_cli: Command, here: Path) -> None:
+    draw(here, *LAYOUTS["flat"][1])
+    train = [
+        "train",
+        "dcgan",
+        "--data",
+        ".",
+        "--preset",
+        "tiny",
+        "--batch-size",
+        "2",
+        "--steps",
+        "1",
+        "--out",
+        "../run",
+    ]
+    ganvas_cli(*train)
+    ganvas_cli("sample", "../run", "-n", "1", "--out", "one.png")
+    assert "is trained: 1 of 1 steps" in ganvas_cli(*train).err
+    (left,) = ganvas_cli("data", ".", "--json").json["left_out"]
+    assert (left["reason"], left["names"]) == ("made by ganvas", ["one.png"])

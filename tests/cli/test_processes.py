@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import folders
+from ganvas.run import Run
 
 GANVAS = [sys.executable, "-m", "ganvas"]
 HEAVY = ("torch", "matplotlib", "sklearn", "skimage", "jinja2", "numpy")
@@ -137,3 +139,44 @@ def test_ctrl_c_is_never_lost_while_modules_load(here: Path, words: list[str]) -
     )
     assert done.returncode == -signal.SIGINT, done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "1>&- 2>&-", "0<&- 1>&- 2>&-"])
+def test_streams_that_are_closed_do_no_harm(here: Path, closed: str) -> None:
+    """As some daemons start what they start; what is said must not go into the files that are written."""
+    words = "train vae --preset tiny --steps 2 --data digits?limit=64 --device cpu --out run"
+    done = subprocess.run(f"{sys.executable} -m ganvas {words} {closed}", shell=True, capture_output=True, cwd=here)
+    assert done.returncode == 0
+    assert Run.open(here / "run").checkpoints()[-1] == 2
+    assert "run" in done.stdout.decode() or "1>" in closed
+    assert json.loads((here / "run/config.json").read_text())["steps"] == 2
+
+
+def test_a_log_that_fails_does_not_end_training(here: Path) -> None:
+    words = [*GANVAS, "train", "vae", "--preset", "tiny", "--steps", "40", "--data", "digits?limit=64", "--out"]
+    with open("/dev/full", "w") as full:
+        assert subprocess.run([*words, "a"], stdout=subprocess.PIPE, stderr=full, cwd=here).returncode == 0
+    with subprocess.Popen([*words, "b"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=here) as process:
+        assert process.stderr is not None
+        process.stderr.close()
+        process.communicate()
+    assert process.returncode == 0
+    assert Run.open(here / "b").checkpoints()[-1] == 40
+
+
+@pytest.mark.parametrize("words", [["--help"], ["runs", "."], ["info", "run", "--json"]], ids=" ".join)
+def test_an_output_that_is_full_is_one_sentence(here: Path, words: list[str]) -> None:
+    folders.build(here / "run", 10)
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*GANVAS, *words], stdout=full, stderr=subprocess.PIPE, text=True, cwd=here)
+    assert done.returncode == 2
+    assert done.stderr == "ganvas: stdout cannot be written: No space left on device; free some space.\n"
+
+
+def test_in_a_folder_that_was_removed_there_is_one_sentence(here: Path) -> None:
+    (here / "gone").mkdir()
+    program = "import os; os.rmdir(os.getcwd()); from ganvas.cli import run; raise SystemExit(run(['data', 'digits']))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=here / "gone")
+    assert (done.returncode, done.stderr) == (
+        2, "ganvas: The folder that you are in has been removed: change to another.\n",
+    )  # fmt: skip

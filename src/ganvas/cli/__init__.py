@@ -29,7 +29,7 @@ from typing import Any
 
 import ganvas
 from ganvas import signals
-from ganvas.console import hearing, note
+from ganvas.console import hearing, note, silence
 from ganvas.errors import GanvasError, UsageError, nearest
 from ganvas.threads import limit_spinning
 
@@ -40,12 +40,23 @@ LIGHT = ("info", "runs", "report", "cache")  # commands that need no torch
 def main() -> None:
     """The entry point: runs the command in ``sys.argv`` and exits with its code."""
     limit_spinning()
-    if sys.stdout is None:  # closed by whoever started us
-        sys.stdout = open(os.devnull, "w", errors="ignore")  # noqa: SIM115 - for the rest of our life
-    elif isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be text, nor a terminal know every letter
+    _open_closed()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be text, nor a terminal know every letter
         utf8 = sys.stdout.encoding.lower() == "utf-8"
         sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
     sys.exit(run(sys.argv[1:]))
+
+
+def _open_closed() -> None:
+    """Opens the null device in place of each standard stream that whoever started us has closed: the next file to be
+    opened would take its number, and what is said would be written into that."""
+    for handle, (name, mode) in enumerate({"stdin": "r", "stdout": "w", "stderr": "w"}.items()):
+        try:
+            os.fstat(handle)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(handle, mode, errors="ignore", closefd=False))  # noqa: SIM115 - for all our life
 
 
 def run(words: Sequence[str]) -> int:
@@ -54,9 +65,7 @@ def run(words: Sequence[str]) -> int:
     debug = "--debug" in words
     try:
         with signals.raised():
-            code = _run(rest, json="--json" in words)
-            sys.stdout.flush()
-        return code
+            return _run(rest, json="--json" in words)
     except GanvasError as error:
         if debug:
             traceback.print_exc()
@@ -67,7 +76,7 @@ def run(words: Sequence[str]) -> int:
         note("ganvas: interrupted" if number == signal.SIGINT else f"ganvas: {error}")
         return 128 + number
     except BrokenPipeError:  # whoever read our output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)
         return 128 + signal.SIGPIPE
     except Exception as error:
         if debug:
@@ -77,11 +86,15 @@ def run(words: Sequence[str]) -> int:
 
 
 def _run(words: list[str], json: bool) -> int:
+    try:
+        os.getcwd()
+    except FileNotFoundError:  # torch cannot be loaded from there
+        raise UsageError("The folder that you are in has been removed: change to another.") from None
     if not words:
         note(_help())
         return UsageError.exit_code
     if words[0] in ("-h", "--help", "help"):
-        print(_help())
+        _print(_help())
         return 0
     if "--version" in words:
         _print({"command": "version", "version": ganvas.__version__} if json else f"ganvas {ganvas.__version__}")
@@ -183,12 +196,22 @@ def _print(shown: Any) -> None:
     elif not isinstance(shown, str):
         from rich.console import Console
 
+        terminal = sys.stdout.isatty()
+        drawn = io.StringIO()  # printed by ourselves: rich has a way of its own with closed pipes
         # names of files are text: neither [markup] nor :emoji:
-        console = Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False, emoji=False)
-        with console.capture() as drawn:  # printed by ourselves: rich has a way of its own with closed pipes
-            console.print(shown)
-        shown = "\n".join(line.rstrip() for line in drawn.get().rstrip("\n").split("\n"))
-    print(shown)
+        console = Console(
+            file=drawn, force_terminal=terminal, width=None if terminal else 160,
+            highlight=False, markup=False, emoji=False,
+        )  # fmt: skip
+        console.print(shown)
+        shown = "\n".join(line.rstrip() for line in drawn.getvalue().rstrip("\n").split("\n"))
+    try:
+        print(shown, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        silence(sys.stdout)
+        raise UsageError(f"stdout cannot be written: {error.strerror or error}; free some space.") from error
 
 
 def _readable(value: Any) -> Any:

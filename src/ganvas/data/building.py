@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
+from ganvas.console import on_terminal
 from ganvas.data.colors import Decoding, RangeUnknown, Remarks, extrema, is_deep
 from ganvas.data.pictures import MOST_PIXELS, Preparation, SizesDiffer, decode, opened, prepare, quietly, upright_size
 from ganvas.data.ranges import SIXTEEN_BITS, Extrema, decide, sentence
@@ -282,11 +283,14 @@ def tolerate(where: str, bad: int, total: int, named: list[tuple[str, str]], spe
     if bad <= (0 if spec.strict else max(few, math.floor(spec.max_bad * total + 1e-9))):
         return
     names = "; ".join(f"{printable(name)}: {reason}" for name, reason in named[:3])
-    limit, remedy = f", over max-bad={100 * spec.max_bad:g}%", "raise it, as in ?max-bad=5%"
+    enough = next((percent for percent in (5, 10, 25) if percent * total >= 100 * bad), None)
+    limit, remedy = f", over max-bad={100 * spec.max_bad:g}%", f", or raise it, as in ?max-bad={enough}%"
     if spec.strict:
-        limit, remedy = "", "leave strict=true away"
+        limit, remedy = "", ", or leave out strict=true"
+    elif enough is None:  # so many that something else is wrong
+        remedy = ""
     unread = f"{bad} or more of {total} pictures in {where} cannot be read{limit} ({names})"
-    raise DataError(f"{unread}: mend or remove them, or {remedy}.")
+    raise DataError(f"{unread}: mend or remove them{remedy}.")
 
 
 def _cut(blocks: Iterator[Block], preparation: Preparation) -> Iterator[Block]:
@@ -355,4 +359,4 @@ def progress(total: int, where: str) -> Any:
     from tqdm import tqdm
 
     return tqdm(total=total, desc=f"reading {where}", unit=" rows", file=sys.stderr, leave=False, delay=0.5,
-                disable=not sys.stderr.isatty())  # fmt: skip
+                disable=not on_terminal())  # fmt: skip

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-import sys
 from pathlib import Path
 
 from ganvas.bounds import MOST_TEXT, read_regular
 from ganvas.cache import fetching
+from ganvas.console import on_terminal
 from ganvas.data import named
 from ganvas.data.named import SETS, Download
 from ganvas.errors import DataError, UsageError, nearest
@@ -79,7 +79,7 @@ def _download(download: Download, file: Path) -> None:
     if not (file.is_file() and _has(file, checksum)):
         with atomic(file) as part:
             try:
-                pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=30)(download.url, str(part), None)
+                pooch.HTTPDownloader(progressbar=on_terminal(), timeout=30)(download.url, str(part), None)
             except requests.RequestException as error:
                 if error.response is not None:
                     error.response.close()  # pooch leaves it open

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ganvas.console import on_terminal
 from ganvas.data.parquet import Columns, columns, labels_of, parquet, picture, scanned
 from ganvas.data.shards import Shard
 from ganvas.data.source import SPLITS, Block, Encoded, Named, Part, Rows, Scan, Source, library
@@ -43,7 +43,7 @@ def _asking(name: str, config: str | None) -> Iterator[None]:
     """Puts what goes wrong inside `datasets`, which raises anything, into one sentence; bars only on a terminal."""
     datasets = library("datasets", "hub:")
     shown = not datasets.are_progress_bars_disabled()
-    if not sys.stderr.isatty():
+    if not on_terminal():
         datasets.disable_progress_bars()
     try:
         yield

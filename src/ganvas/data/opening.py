@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +37,12 @@ EMBEDDED: dict[str, Callable[[Spec], Source]] = {
 
 
 def open_data(
-    spec: str, *, prefer: Sequence[str] = (), natural: bool = False, verify: bool = False, kept: bool = True
+    spec: str | os.PathLike[str],
+    *,
+    prefer: Sequence[str] = (),
+    natural: bool = False,
+    verify: bool = False,
+    kept: bool = True,
 ) -> Dataset:
     """Opens what a data spec names: reads it into the store on the first call, maps the store on later ones.
 

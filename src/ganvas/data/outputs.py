@@ -51,9 +51,9 @@ def without_outputs(root: str, files: Sequence[File], left_out: LeftOut) -> list
     some = {*newest, *contacts[:LOOKED_AT], *(top if len(top) <= LOOKED_AT else ())}
     marks = {name: mark_of(os.path.join(root, name)) for name, size, _ in some if size > 0}
     ours = {name for name, mark in marks.items() if mark == SHEET}
-    made = _folders_made(root, files) if IMAGE in marks.values() else set()
-    if not ours and not made:
+    if not ours and IMAGE not in marks.values():
         return list(files)
+    made = _folders_made(root, files)
     kept, pictures = [], []
     for file in files:
         folder = file[0].rpartition("/")[0]

@@ -268,13 +268,16 @@ def _shown(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def parse(text: str) -> Spec:
+def parse(text: str | os.PathLike[str]) -> Spec:
     """Reads a data spec. In SOURCE, ``%3F`` is a question mark, ``%3A`` a colon and ``%25`` a percent sign. A file or
     folder whose name begins like a kind that there is not (``my-maps:1.png``) is that file.
 
     Raises UsageError for an unknown kind or key (naming the nearest), a key given twice, or a value that its key
     does not take.
     """
+    text = os.fspath(text) if isinstance(text, os.PathLike) else text
+    if not isinstance(text, str):
+        raise UsageError(f"A data spec must be text, such as digits or a folder's path, not {type(text).__name__}.")
     source, _, query = text.partition("?")
     shown = shortened(text)
     kind = None

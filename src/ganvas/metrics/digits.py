@@ -101,8 +101,8 @@ def classifier() -> tuple[DigitsNet, float]:
                 accuracy = float(file.metadata()["accuracy"])
         except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError):  # not there, or damaged
             accuracy = _train(net, images, labels)
-            note(f"fd-digits: trained its classifier, test accuracy {accuracy:.1%}; kept as {path}")
             keep(lambda path: _save(path, net, accuracy), path)
+            note(f"fd-digits: trained its classifier, test accuracy {accuracy:.1%}")
     return net.eval().requires_grad_(False), accuracy
 
 

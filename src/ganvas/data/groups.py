@@ -151,6 +151,8 @@ def _unwrapped(root: Path) -> Path:
     inner = root
     for _ in range(MOST_WRAPPERS):
         names = _folders_in(inner)
+        if len(names) != 1 and inner == root:
+            return root
         if len(names) != 1 or _fitting(inner):
             return inner if _fitting(inner) else root
         inner = inner / names.pop()
@@ -161,7 +163,7 @@ def _folders_in(root: Path) -> set[str]:
     """The names of the folders in a folder, without hidden ones; none of one that cannot be read."""
     try:
         with os.scandir(root) as entries:
-            return {entry.name for entry in entries if not is_hidden(entry.name) and is_folder(entry)}
+            return {entry.name for entry in entries if is_folder(entry) and not is_hidden(entry.name)}
     except OSError:
         return set()
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from ganvas.bounds import open_regular
+from ganvas.bounds import open_at_once
 from ganvas.data.colors import Decoding, Look, RangeUnknown, look, note_raw, plain, strips
 from ganvas.data.limits import LARGE, room, unbounded
 from ganvas.data.source import BadPicture, Encoded, Pixels
@@ -110,7 +110,7 @@ def opened(picture: Encoded, most: int = MOST_PIXELS) -> Iterator[Image.Image]:
         data = picture.data
         with (
             unbounded(most),
-            io.BytesIO(data) if isinstance(data, bytes) else open_regular(data) as file,
+            io.BytesIO(data) if isinstance(data, bytes) else open_at_once(data) as file,
             _bounded(file, most) as image,
         ):
             if (pixels := image.width * image.height) > most:

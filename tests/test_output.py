@@ -197,7 +197,7 @@ def test_only_images_that_ganvas_made_are_replaced(tmp_path: Path, name: str) ->
     path = tmp_path / name
     Image.new("RGB", (8, 8)).save(path)
     among: Any = ("sheet", "film")
-    with pytest.raises(UsageError, match=rf"{name} is there, and was not made by ganvas: choose another --out"):
+    with pytest.raises(UsageError, match=rf"{name} already exists and was not made by ganvas; choose another --out"):
         kind_of(path, among=among)
     path.write_bytes(b"")  # as mktemp makes it
     kind_of(path, among=among)

@@ -153,7 +153,7 @@ def _run(side: Run | str | Path) -> Run | None:
     if isinstance(side, Run):
         return side
     if not isinstance(side, str | os.PathLike):
-        raise UsageError(f"What is compared must be a run, a path or a data spec, not {type(side).__name__}.")
+        raise UsageError(f"compare takes runs, paths or data specs, not {type(side).__name__}.")
     return Run.open(side) if Run.exists(side) else None
 
 

@@ -23,18 +23,18 @@ SHORTEST_BAR, LONGEST_BAR = 8, 24  # columns
 
 
 def note(text: str) -> None:
-    """A line on stderr; nothing where that has been closed, or has gone."""
+    """Print a line on stderr, if it is open."""
     if sys.stderr is None:
         return
     try:
         print(text, file=sys.stderr, flush=True)
-    except OSError:  # whoever reads the log has ended, or its disk is full: the work itself goes on
+    except OSError:  # the reader of the log has exited, or its disk is full: the work goes on
         silence(sys.stderr)
 
 
 def silence(stream: IO[Any]) -> None:
-    """Sends what a stream still holds, and what it is given from now on, nowhere."""
-    with suppress(OSError, ValueError):  # a stream of somebody else's without a file
+    """Discard what a stream still holds and whatever is written to it later."""
+    with suppress(OSError, ValueError):  # a stream without a file, set by the caller
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)

@@ -81,12 +81,14 @@ def evaluate(
     Raises UsageError for metrics that there are not, or that
     this run has not.
     """
-    return _evaluate(run, data, metrics, n, seed, device, segmenter, quiet)
+    return _evaluate(run, data, metrics, n, seed, device, segmenter, quiet, keep_best=False)
 
 
 def evaluate_for_best(run: Run, metric: str, n: int, device: str) -> Figures:
-    """One metric of the newest checkpoint, which decides whether that is the best; recorded as such, for another
-    evaluation of it may be of other data or fewer images."""
+    """Measure one metric of the newest checkpoint, to decide whether that checkpoint is the best so far.
+
+    The result is recorded as made for this: other evaluations may use other data or fewer images.
+    """
     return _evaluate(run, None, [metric], n, 0, device, None, True, keep_best=True)
 
 
@@ -99,7 +101,8 @@ def _evaluate(
     device: str,
     segmenter: str | Path | None,
     quiet: bool,
-    **more: bool,
+    *,
+    keep_best: bool,
 ) -> Figures:
     run = run if isinstance(run, Run) else Run.open(run)
     check_n(n)
@@ -126,7 +129,7 @@ def _evaluate(
     caution(figures)
     try:
         measured = {name: figure.to_json() for name, figure in figures.items()}
-        run.record(checkpoint.step, measured, reading=reading.to_json(), **more)
+        run.record(checkpoint.step, measured, reading=reading.to_json(), keep_best=keep_best)
     except RunError as error:  # someone else's run, perhaps: what was measured is not lost
         note(f"note: not recorded: {error}")
     return figures

@@ -17,7 +17,7 @@ def fetch(name: str, dest: str | Path | None = None) -> Path:
     cannot be written; DataError, MissingWeights or Damaged where the download fails or is not what was published.
     """
     if not isinstance(name, str):
-        raise UsageError(f"What to fetch must be a name, not {type(name).__name__}.")
+        raise UsageError(f"fetch takes a name, not {type(name).__name__}.")
     folder = None if dest is None else Path(dest)
     if name in SETS:
         return fetch_set(name, folder)

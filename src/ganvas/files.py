@@ -274,7 +274,7 @@ def writing(path: Path, advice: str | None = None, error: type[GanvasError] = Ru
         yield
     except OSError as refusal:
         forbidden = refusal.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
-        advice = advice or ("make its folder writable" if forbidden else "free some space")
+        advice = advice or ("make it and its folder writable" if forbidden else "free some space")
         raise error(f"{path} cannot be written: {refusal.strerror or refusal}; {advice}.") from refusal
 
 

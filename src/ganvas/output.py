@@ -1,7 +1,7 @@
 """What verbs write, by the name that is asked for: an image (of several, a sheet), a GIF, arrays, or a folder of files.
 
-All of it is there whole or not at all. A file of that name is replaced, but for an image that Ganvas has not made; a
-folder in the way is never touched.
+All of it is there whole or not at all. A file that already exists is replaced, unless it is an image
+that Ganvas did not make. A folder that already exists is never touched.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def kind_of(path: Path, *, among: Sequence[Kind] = ("sheet", "arrays", "folder")
     if kind != "folder" and folder:
         raise UsageError(f"{path} is a folder: choose another name for --out.")
     if foreign:
-        raise UsageError(f"{path} is there, and was not made by ganvas: choose another --out.")
+        raise UsageError(f"{path} already exists and was not made by ganvas; choose another --out.")
     return kind
 
 

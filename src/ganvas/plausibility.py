@@ -20,7 +20,7 @@ def doubts(config: RunConfig, dataset: Dataset, asked: str) -> list[str]:
     what = {"paired": "pair", "labels": "label map"}.get(dataset.kind, "image" if "image" in dataset.schema else "row")
     found = []
     if dataset.split == "test" and parse(asked).split is None:
-        found.append(f"{dataset.spec} has no training split, so what is trained on is its split test")
+        found.append(f"{dataset.spec} has no training split, so its test split is used for training")
     if n <= FEW:
         found.append(
             f"{dataset.spec} has {n} {what}{'s' if n > 1 else ''} to train on; a model learns so few by heart and "

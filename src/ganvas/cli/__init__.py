@@ -48,15 +48,17 @@ def main() -> None:
 
 
 def _open_closed() -> None:
-    """Opens the null device in place of each standard stream that whoever started us has closed: the next file to be
-    opened would take its number, and what is said would be written into that."""
+    """Open the null device in place of each standard stream that is closed.
+
+    Otherwise the next file that is opened gets the number of that stream, and messages are written into it.
+    """
     for handle, (name, mode) in enumerate({"stdin": "r", "stdout": "w", "stderr": "w"}.items()):
         try:
             os.fstat(handle)
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free: this one
         if getattr(sys, name) is None:
-            setattr(sys, name, open(handle, mode, errors="ignore", closefd=False))  # noqa: SIM115 - for all our life
+            setattr(sys, name, open(handle, mode, errors="ignore", closefd=False))  # noqa: SIM115 - until the process ends
 
 
 def run(words: Sequence[str]) -> int:

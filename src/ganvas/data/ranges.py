@@ -106,8 +106,10 @@ def decide(seen: Extrema, where: str) -> Range:
 
 def sentence(chosen: Range, seen: Extrema, what: str) -> str:
     """What there is to say of a range that was decided: ``what`` is "arrays" or "images of more than 8 bits"."""
-    high = 65535 if seen.high == chosen.high else seen.high  # not what was chosen
-    other = "range=signed" if chosen == UNIT else f"range=0..{_number(high)}"
+    if chosen == UNIT:
+        other = "range=signed"
+    else:
+        other = "range=LOW..HIGH" if seen.high == chosen.high else f"range=0..{_number(seen.high)}"
     return (
         f"{what} with values from {seen} are read as {_number(chosen.low)} (black) to {_number(chosen.high)} (white), "
         f"range={chosen}; another range can be given, as in ?{other}"
